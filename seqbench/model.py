@@ -1,0 +1,98 @@
+"""The interface of a model: a network made for a task's signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seqbench import registry
+from seqbench.spec import Signature, TrainSpec
+from seqbench.task import NoConfig
+from seqbench.types import Encoded, Output
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Published training settings for one task: what the source says, and where it says it.
+
+    ``model`` holds the config fields that the source sets for this task beside the preset's.
+    """
+
+    source: str
+    train: TrainSpec
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that share a learning rate (relative to the run's) and whether they decay."""
+
+    parameters: list[nn.Parameter]
+    learning_rate_scale: float = 1.0
+    decay: bool = True
+
+
+class Model(nn.Module):
+    """A network for a signature.
+
+    A subclass needs a ``Config`` (a frozen dataclass; defaults as published) and ``forward``;
+    it calls ``super().__init__(config, signature)`` first. ``version`` is bumped whenever the
+    same config and seed would give other numbers. ``presets`` names configs, the first of which
+    is meant by the bare name of the model. ``recipes`` holds published training settings by
+    (task, preset).
+    """
+
+    api_version: ClassVar[int] = registry.API_VERSION
+    version: ClassVar[int] = 1
+    description: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    Config: ClassVar[type] = NoConfig
+    presets: ClassVar[Mapping[str, Any]] = {}
+    recipes: ClassVar[Mapping[tuple[str, str], Recipe]] = {}
+
+    def __init__(self, config: Any, signature: Signature) -> None:  # noqa: ANN401  (its own Config)
+        super().__init__()
+        self.config = config
+        self.signature = signature
+
+    def forward(self, x: Encoded) -> Output:
+        """Answers for a batch.
+
+        (batch, channel, time) to (batch, out) or, for target ``step``, (batch, out, time).
+        """
+        raise NotImplementedError
+
+    def penalty(self) -> Tensor:
+        """A term added to the loss of every training step; zero unless a model says otherwise."""
+        return torch.zeros((), device=next(self.parameters()).device)
+
+    def param_groups(self) -> list[ParamGroup]:
+        """Weights decay; biases, gains of norms and other vectors do not."""
+        return decay_groups(self.parameters())
+
+
+def decay_groups(
+    parameters: Iterable[nn.Parameter], learning_rate_scale: float = 1.0
+) -> list[ParamGroup]:
+    """The trainable parameters as two groups: those of two or more dimensions decay."""
+    trainable = [p for p in parameters if p.requires_grad]
+    groups = [
+        ParamGroup([p for p in trainable if p.ndim > 1], learning_rate_scale, decay=True),
+        ParamGroup([p for p in trainable if p.ndim <= 1], learning_rate_scale, decay=False),
+    ]
+    return [group for group in groups if group.parameters]
+
+
+def load_model(name: str) -> type[Model]:
+    """The model class registered under ``name``.
+
+    Raises:
+        UnknownNameError: no distribution registers it.
+        PluginError: it cannot be loaded or is no Model.
+
+    """
+    return registry.load(registry.MODELS, name, Model)

@@ -1,0 +1,123 @@
+"""Names to classes, by entry points: built-in and foreign plugins come the same way."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from seqbench.errors import PluginError, UnknownNameError
+
+API_VERSION = 1
+"""The version of the Task and Model interfaces that this core speaks."""
+
+TASKS = "seqbench.tasks"
+MODELS = "seqbench.models"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name. ``broken`` says why it cannot be used, as far as is known."""
+
+    group: str
+    name: str
+    distribution: str
+    distribution_version: str
+    value: str
+    broken: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``task`` or ``model``."""
+        return self.group.removeprefix("seqbench.").removesuffix("s")
+
+
+@functools.cache
+def entries(group: str) -> dict[str, Entry]:
+    """Everything registered in ``group``, by name, sorted; imports no plugin."""
+    claims: dict[str, list[Entry]] = defaultdict(list)
+    for point in entry_points(group=group):
+        entry = _entry(point)
+        if entry not in claims[entry.name]:
+            claims[entry.name].append(entry)
+    return {name: _settle(claims[name]) for name in sorted(claims)}
+
+
+def _entry(point: EntryPoint) -> Entry:
+    dist = point.dist
+    name, version = (dist.name, dist.version) if dist else ("unknown", "unknown")
+    entry = Entry(point.group, point.name, name, version, point.value)
+    package = point.module.split(".")[0]
+    if importlib.util.find_spec(package) is None:
+        return replace(entry, broken=f"there is no module {package!r}")
+    return entry
+
+
+def _settle(claims: list[Entry]) -> Entry:
+    if len(claims) == 1:
+        return claims[0]
+    who = ", ".join(f"{e.distribution} {e.distribution_version} ({e.value})" for e in claims)
+    return replace(
+        claims[0],
+        distribution=" / ".join(e.distribution for e in claims),
+        distribution_version=" / ".join(e.distribution_version for e in claims),
+        value=" / ".join(e.value for e in claims),
+        broken=f"the name is claimed {len(claims)} times: by {who}",
+    )
+
+
+def load(group: str, name: str, base: type[T]) -> type[T]:
+    """The class registered as ``name`` in ``group``, checked to be a ``base``.
+
+    Raises:
+        UnknownNameError: nothing is registered under the name.
+        PluginError: it is broken; the message names distribution, version, entry point, cause.
+
+    """
+    known = entries(group)
+    if name not in known:
+        kind = group.removeprefix("seqbench.").removesuffix("s")
+        raise UnknownNameError(kind, name, known)
+    entry = known[name]
+    if entry.broken:
+        raise _broken(entry, entry.broken)
+    try:
+        loaded = EntryPoint(name, entry.value, group).load()
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; others go on
+        raise _broken(entry, f"{type(error).__name__}: {error}") from error
+    if cause := _misfit(loaded, base):
+        raise _broken(entry, cause)
+    return loaded
+
+
+def check(entry: Entry, base: type) -> Entry:
+    """The entry after a try to load it: with ``broken`` set if that fails."""
+    if entry.broken:
+        return entry
+    try:
+        load(entry.group, entry.name, base)
+    except PluginError as error:
+        return replace(entry, broken=str(error.__cause__ or error.message))
+    return entry
+
+
+def _misfit(loaded: object, base: type) -> str | None:
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        return f"it is {loaded!r}, not a subclass of {base.__module__}.{base.__name__}"
+    version = getattr(loaded, "api_version", None)
+    if version != API_VERSION:
+        return f"it is written for plugin API {version}; this seqbench speaks {API_VERSION}"
+    return None
+
+
+def _broken(entry: Entry, cause: str) -> PluginError:
+    return PluginError(
+        f"the {entry.kind} {entry.name!r} of {entry.distribution} {entry.distribution_version} "
+        f"({entry.value}) cannot be used: {cause}",
+        "`seqbench doctor` shows every plugin; upgrade or uninstall the distribution",
+    )

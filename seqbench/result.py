@@ -1,0 +1,321 @@
+"""What came out of a run: one file, readable without torch and without the plugin."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import JsonValue, ValidationError, model_validator
+
+from seqbench.errors import OutputError, ResultError
+from seqbench.spec import Frozen, RunSpec, Signature, canonical_json
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a run ended. Only ``ok`` is ranked; the others are shown, never dropped."""
+
+    OK = "ok"
+    EVALUATED = "evaluated"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+
+
+class Score(Frozen):
+    """Mean over examples with its standard error (sd / sqrt n, sd with n - 1)."""
+
+    mean: float
+    standard_error: float
+    n: int
+
+
+class Epoch(Frozen):
+    """One point of the learning curve; ``None`` where a number was not finite."""
+
+    epoch: int
+    steps: int
+    learning_rate: float
+    train_loss: float | None
+    val_loss: float | None
+    val_score: float | None
+    train_seconds: float
+
+
+class Packed(Frozen):
+    """Scores per example, compactly: zlib over bits or little-endian float32, in base64.
+
+    ``bits`` are packed eight a byte, the first example in the highest bit.
+    """
+
+    encoding: Literal["bits", "float32"]
+    n: int
+    data: str
+
+    @classmethod
+    def pack(cls, scores: Sequence[float]) -> Self:
+        """Pack scores; only zeros and ones take a bit each."""
+        if all(s in (0.0, 1.0) for s in scores):
+            bits = "".join("1" if s else "0" for s in scores)
+            size = (len(bits) + 7) // 8
+            raw = int(bits.ljust(8 * size, "0") or "0", 2).to_bytes(size, "big")
+            encoding: Literal["bits", "float32"] = "bits"
+        else:
+            raw = struct.pack(f"<{len(scores)}f", *scores)
+            encoding = "float32"
+        data = base64.b64encode(zlib.compress(raw, 9)).decode()
+        return cls(encoding=encoding, n=len(scores), data=data)
+
+    def unpack(self) -> list[float]:
+        """The scores, in the order of the test split."""
+        raw = zlib.decompress(base64.b64decode(self.data))
+        if self.encoding == "float32":
+            return list(struct.unpack(f"<{self.n}f", raw))
+        bits = "".join(f"{byte:08b}" for byte in raw)
+        return [float(bit) for bit in bits[: self.n]]
+
+
+class Metric(Frozen):
+    """The name of the score and which way is better."""
+
+    name: str
+    higher_is_better: bool
+
+
+class Data(Frozen):
+    """Fingerprints of the data of a run.
+
+    ``fit_sha256`` and ``test_sha256`` are over the arrays that the network's input is made from
+    (``seqbench.task.fingerprint``), ``source_sha256`` over the raw training data before any
+    processing. ``official`` is false unless every source is recognised.
+    """
+
+    fit_sha256: str
+    test_sha256: str | None = None
+    source_sha256: str
+    test_source_sha256: str | None = None
+    official: bool
+    label: str | None = None
+
+
+class Cost(Frozen):
+    """What a run cost.
+
+    ``flops`` is of one forward pass for one example, ``None`` where an operator is not known.
+    ``examples_per_second`` is of training; ``latency_seconds`` the median time of one forward
+    pass at batch 1; ``throughput`` examples per second of inference at ``throughput_batch``.
+    ``peak_bytes`` is resident memory on a CPU, allocated memory on a GPU.
+    """
+
+    parameters: int
+    flops: int | None
+    train_seconds: float | None = None
+    examples_per_second: float | None = None
+    peak_bytes: int | None = None
+    latency_seconds: float | None = None
+    throughput: float | None = None
+    throughput_batch: int | None = None
+
+
+class Plugin(Frozen):
+    """The distribution that a task or model came from."""
+
+    distribution: str
+    version: str
+    entry_point: str
+
+
+class Provenance(Frozen):
+    """What ran it, where and when."""
+
+    seqbench: str
+    task_plugin: Plugin
+    model_plugin: Plugin
+    packages: dict[str, str]
+    python: str
+    platform: str
+    commit: str | None
+    dirty: bool | None
+    device: str
+    device_name: str
+    threads: int
+    started_at: str
+    seconds: float
+
+
+class Origin(Frozen):
+    """How the spec came about; decides nothing, so it is not part of the spec.
+
+    ``settings`` is ``published`` (a recipe, unchanged), ``searched`` (the protocol's search;
+    ``trials`` are the ids tried) or ``custom``. ``overrides`` is what was set by hand, by path.
+    """
+
+    preset: str
+    task_preset: str = "default"
+    settings: Literal["published", "searched", "custom"]
+    recipe_source: str | None = None
+    overrides: dict[str, JsonValue] = {}
+    trials: tuple[str, ...] = ()
+
+
+class Result(Frozen):
+    """The outcome of one RunSpec."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    spec: RunSpec
+    origin: Origin
+    status: Status
+    error: str | None = None
+    metric: Metric
+    signature: Signature | None = None
+    chosen_epoch: int | None = None
+    val: Score | None = None
+    test: Score | None = None
+    test_loss: float | None = None
+    test_scores: Packed | None = None
+    curve: tuple[Epoch, ...] = ()
+    data: Data | None = None
+    cost: Cost | None = None
+    provenance: Provenance
+    digest: str = ""
+
+    @model_validator(mode="after")
+    def _named_by_its_spec(self) -> Self:
+        if self.id != self.spec.id:
+            msg = f"the id {self.id} is not the hash of the spec, {self.spec.id}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the file stands below the results of a directory; the same for the same spec."""
+        return result_path(self.spec)
+
+    def sealed(self) -> Self:
+        """The same result with ``digest``: SHA-256 of the canonical JSON of all the rest."""
+        return self.model_copy(update={"digest": self._digest()})
+
+    def _digest(self) -> str:
+        data = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+def result_path(spec: RunSpec) -> Path:
+    """``results/TASK/MODEL-seedN-ID.json``, relative to the output directory."""
+    return Path("results", spec.task.name, f"{spec.model.name}-seed{spec.seed}-{spec.id}.json")
+
+
+def score_of(scores: Sequence[float]) -> Score:
+    """Mean and standard error of scores, one an example.
+
+    The mean is the exactly rounded sum over n, so it does not depend on batch size.
+    """
+    import math
+
+    n = len(scores)
+    mean = math.fsum(scores) / n
+    variance = math.fsum((s - mean) ** 2 for s in scores) / (n - 1) if n > 1 else 0.0
+    return Score(mean=mean, standard_error=math.sqrt(variance / n), n=n)
+
+
+def write_result(result: Result, directory: Path) -> Path:
+    """Write a sealed result below ``directory``, whole or not at all; give its path.
+
+    Raises:
+        OutputError: the directory cannot be written.
+
+    """
+    path = directory / result.path
+    text = json.dumps(result.sealed().model_dump(mode="json"), indent=1, allow_nan=False)
+    write_atomically(path, text.encode() + b"\n")
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}",
+            "choose a directory you may write to, with --output-dir",
+        ) from error
+
+
+def read_result(path: Path) -> Result:
+    """Read a result of this or any older schema version and check that it is whole.
+
+    Raises:
+        ResultError: it is not a result, cut off, changed after it was sealed, or of a schema
+            version newer than this seqbench knows.
+
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ResultError(
+            f"{path} is not readable JSON: {error}",
+            "the file is damaged or cut off; delete it and the run is done again",
+        ) from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise ResultError(f"{path} is not a seqbench result", "remove it from the results")
+    if version > SCHEMA_VERSION:
+        raise ResultError(
+            f"{path} has schema version {version}; this seqbench reads up to {SCHEMA_VERSION}",
+            "upgrade seqbench",
+        )
+    try:
+        result = Result.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ResultError(
+            f"{path} is not a valid result: {where}: {first['msg']}",
+            "the file was changed or is damaged; delete it and the run is done again",
+        ) from error
+    if result.digest != result._digest():
+        raise ResultError(
+            f"{path} does not match its own digest",
+            "the file was changed after it was written; delete it and the run is done again",
+        )
+    return result
+
+
+def read_results(directory: Path) -> tuple[list[Result], list[ResultError]]:
+    """All results below ``directory``, by path, and an error for each file that is none."""
+    results, errors = [], []
+    for path in sorted(directory.glob("results/**/*.json")):
+        try:
+            results.append(read_result(path))
+        except ResultError as error:
+            errors.append(error)
+    return results, errors

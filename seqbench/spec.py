@@ -1,0 +1,145 @@
+"""What decides one run, as frozen values with one canonical form; its hash is the run's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+
+class Frozen(BaseModel):
+    """A value: immutable, without unknown fields, without NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def canonical_json(value: BaseModel | dict[str, Any]) -> str:
+    """One spelling for equal values: sorted keys, no spaces, fields that are ``None`` left out.
+
+    A field added in a later version is optional and ``None`` means *as before*, so that adding
+    it changes no hash.
+    """
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(_without_none(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401  (any JSON)
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value
+
+
+class Signature(Frozen):
+    """What a task asks of any network.
+
+    ``shape`` is ``(length,)`` for sequences and ``(height, width)`` for images; ``target`` is
+    ``"sequence"`` (one answer for the whole input) or ``"step"`` (one at every time step).
+    """
+
+    in_channels: PositiveInt
+    shape: tuple[PositiveInt, ...]
+    out_features: PositiveInt
+    target: Literal["sequence", "step"]
+
+    @property
+    def length(self) -> int:
+        """Time steps of a sequence; pixels of an image."""
+        length = 1
+        for size in self.shape:
+            length *= size
+        return length
+
+
+class Component(Frozen):
+    """A task or a model, exactly: its registered name, its version, every field of its config."""
+
+    name: str
+    version: PositiveInt
+    config: dict[str, JsonValue] = {}
+
+
+class Constant(Frozen):
+    """The learning rate stays as it is after the warm-up."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Cosine(Frozen):
+    """The learning rate falls to zero over the rest of training, by half a cosine."""
+
+    kind: Literal["cosine"] = "cosine"
+
+
+class Plateau(Frozen):
+    """Multiply by ``factor`` after ``patience`` epochs without a better validation score."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    patience: NonNegativeInt = 20
+
+
+Schedule = Annotated[Constant | Cosine | Plateau, Field(discriminator="kind")]
+
+
+class TrainSpec(Frozen):
+    """How a network is trained.
+
+    Training ends after ``epochs`` or after ``max_steps`` optimiser steps, whichever comes first;
+    an epoch cut short by ``max_steps`` is validated like any other. ``warmup_epochs`` of linear
+    warm-up come before the schedule. ``gradient_clip`` bounds the norm of all gradients together.
+    Weight decay is the optimiser's own (L2 in the gradient for ``adam``, decoupled for ``adamw``)
+    and touches only what the model's parameter groups let it touch.
+    """
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
+    batch_size: PositiveInt = 64
+    epochs: PositiveInt = 20
+    max_steps: PositiveInt | None = None
+    schedule: Schedule = Constant()
+    warmup_epochs: NonNegativeFloat = 0.0
+    gradient_clip: PositiveFloat | None = None
+    precision: Literal["float32", "bfloat16-mixed"] = "float32"
+
+
+class RunSpec(Frozen):
+    """Everything that decides one run. Two runs with one ``id`` are the same experiment.
+
+    Either ``train`` says how the weights come about, or ``weights_sha256`` names weights made
+    elsewhere, which are then only evaluated. ``parent`` is the id of the run whose weights this
+    one starts from.
+    """
+
+    task: Component
+    model: Component
+    train: TrainSpec | None = None
+    weights_sha256: str | None = None
+    parent: str | None = None
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _trained_or_evaluated(self) -> Self:
+        if (self.train is None) == (self.weights_sha256 is None):
+            msg = "a RunSpec has either `train` or `weights_sha256`"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical_json(self).encode()).hexdigest()[:16]
