@@ -54,7 +54,7 @@ class Model(nn.Module):
     presets: ClassVar[Mapping[str, Any]] = {}
     recipes: ClassVar[Mapping[tuple[str, str], Recipe]] = {}
 
-    def __init__(self, config: Any, signature: Signature) -> None:  # noqa: ANN401  (its own Config)
+    def __init__(self, config: Any, signature: Signature) -> None:
         super().__init__()
         self.config = config
         self.signature = signature

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import struct
 import tempfile
@@ -23,7 +24,11 @@ SCHEMA_VERSION = 1
 
 
 class Status(StrEnum):
-    """How a run ended. Only ``ok`` is ranked; the others are shown, never dropped."""
+    """How a run ended.
+
+    Only ``ok`` is ranked; the others are shown, never dropped. ``trial`` marks the training of a
+    search over settings, which never sees test data and is kept apart from the results.
+    """
 
     OK = "ok"
     EVALUATED = "evaluated"
@@ -31,6 +36,7 @@ class Status(StrEnum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     OOM = "oom"
+    TRIAL = "trial"
 
 
 class Score(Frozen):
@@ -222,8 +228,6 @@ def score_of(scores: Sequence[float]) -> Score:
 
     The mean is the exactly rounded sum over n, so it does not depend on batch size.
     """
-    import math
-
     n = len(scores)
     mean = math.fsum(scores) / n
     variance = math.fsum((s - mean) ** 2 for s in scores) / (n - 1) if n > 1 else 0.0
@@ -264,10 +268,29 @@ def write_atomically(path: Path, content: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}",
-            "choose a directory you may write to, with --output-dir",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Make sure, before any work is done, that its outcome can be written.
+
+    Raises:
+        OutputError: ``directory`` cannot be made or written.
+
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path}: {error.strerror}",
+        "choose a directory you may write to, with --output-dir",
+    )
 
 
 def read_result(path: Path) -> Result:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -35,12 +37,28 @@ def canonical_json(value: BaseModel | dict[str, Any]) -> str:
     return json.dumps(_without_none(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _without_none(value: Any) -> Any:  # noqa: ANN401  (any JSON)
+def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_none(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
         return [_without_none(v) for v in value]
     return value
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as a user names it.
+
+    ``task`` and ``model`` are ``NAME`` or ``NAME:PRESET``; ``task_settings`` are fields of the
+    task's config by name; ``settings`` are fields by path, ``model.x`` or ``train.x``. Values
+    are JSON values, or strings that spell one.
+    """
+
+    task: str
+    model: str
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
 
 
 class Signature(Frozen):

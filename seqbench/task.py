@@ -83,7 +83,7 @@ class Task(ABC):
     Config: ClassVar[type] = NoConfig
     presets: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, config: Any = None, *, data_dir: Path | None = None) -> None:  # noqa: ANN401
+    def __init__(self, config: Any = None, *, data_dir: Path | None = None) -> None:
         """Make the task; ``data_dir`` is where data sets lie that are not generated."""
         self.config = self.Config() if config is None else config
         self.data_dir = data_dir

@@ -1,0 +1,239 @@
+"""The command line: parses, calls, prints; nothing else. Imports torch only where it must."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from seqbench import __version__
+from seqbench.errors import ConfigError, SeqbenchError
+
+app = typer.Typer(
+    name="seqbench",
+    help="How well does a sequence model handle long-range structure, and at what cost?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OutputDir = Annotated[Path, typer.Option(help="Where results and checkpoints go.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where data sets lie (mnist/, cifar10/, ...) or are downloaded to.",
+        envvar="SEQBENCH_DATA",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting by path, as model.FIELD=VALUE or train.FIELD=VALUE."),
+]
+TaskSettings = Annotated[
+    list[str] | None, typer.Option("--task", help="A field of the task's config, FIELD=VALUE.")
+]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; an expected failure prints one message and exits with 2."""
+    try:
+        code = app(args=argv, standalone_mode=False)
+    except SeqbenchError as error:
+        _complain(error)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("\nstopped; the same command continues where this one ended")
+        code = 130
+    sys.exit(code)
+
+
+def _complain(error: SeqbenchError) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"error: {error.message}", style="bold red", markup=False, highlight=False)
+    if error.hint:
+        console.print(f"hint: {error.hint}", markup=False, highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"seqbench {__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_() -> None:
+    """List tasks, models and suites; plugins are not imported (`doctor` does that)."""
+    from seqbench import registry, report
+
+    for kind, group in (("task", registry.TASKS), ("model", registry.MODELS)):
+        Console().print(report.entries_table(kind, registry.entries(group).values()))
+    Console().print(report.suites_table())
+    Console().print("`seqbench doctor` loads every plugin and shows what is broken.")
+
+
+@app.command()
+def doctor() -> None:
+    """Load every plugin and show what works, what is broken and why, and what this machine has."""
+    from seqbench import report
+    from seqbench.doctor import examine
+
+    findings = examine()
+    for table in report.doctor_tables(findings):
+        Console().print(table)
+    if findings.broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="A task or a model.")]) -> None:
+    """Show what a task or a model is: settings, presets, recipes, source."""
+    from seqbench import report
+    from seqbench.doctor import find
+
+    for part in report.info_parts(name, find(name)):
+        Console().print(part)
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
+    model: Annotated[str, typer.Argument(help="MODEL or MODEL:PRESET.")],
+    set_: Settings = None,
+    task_set: TaskSettings = None,
+    seed: Annotated[int, typer.Option(help="Decides initialisation, order and dropout.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="The same as --set train.epochs=N.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="The same as --set train.max_steps=N.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Threads within an operator.")] = None,
+    output_dir: OutputDir = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Train and test one model on one task; the same command again continues or shows the result."""
+    from seqbench import report
+    from seqbench.progress import shown
+    from seqbench.resolve import resolve
+    from seqbench.run import Place
+    from seqbench.run import run as run_plan
+    from seqbench.spec import Request
+
+    settings = _pairs("--set", set_)
+    settings |= {"train.epochs": epochs} if epochs is not None else {}
+    settings |= {"train.max_steps": max_steps} if max_steps is not None else {}
+    plan = resolve(Request(task, model, _pairs("--task", task_set), settings, seed))
+    place = Place(output_dir, data_dir, device, threads)
+    console = Console()
+    console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
+    with shown(console) as progress:
+        result = run_plan(plan, place, progress)
+    console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def leaderboard(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a path to a .toml file.")],
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; default: as cores allow.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="These seeds instead of the suite's; repeatable.")
+    ] = None,
+    device: Device = "cpu",
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where results and pages go; default: runs/SUITE.")
+    ] = None,
+    data_dir: DataDir = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failed runs again.")
+    ] = False,
+) -> None:
+    """Do all runs of a suite that have no result yet, then rank and render."""
+    from seqbench import report
+    from seqbench.execute import Effort, run_suite
+    from seqbench.run import Place
+    from seqbench.suite import load_suite
+
+    what = load_suite(suite)
+    jobs = jobs if jobs is not None else max(1, (os.cpu_count() or 1) // what.threads)
+    if jobs < 1:
+        raise ConfigError(f"--jobs cannot be {jobs}: expected 1 or more")
+    output_dir = output_dir or Path("runs") / what.name
+    place = Place(output_dir, data_dir, device, what.threads)
+    console = Console()
+    effort = Effort(place, jobs, report.Counter(console), retry_failed)
+    errors = run_suite(what, effort, tuple(seed or ()))
+    _render(output_dir, output_dir, console)
+    for error in errors:
+        _complain(error)
+    if errors:
+        raise typer.Exit(2)
+
+
+@app.command()
+def render(
+    directory: Annotated[Path, typer.Argument(help="A directory with results.")],
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where pages go; default: beside the results.")
+    ] = None,
+) -> None:
+    """Rank the results of a directory and write leaderboard.json, .md and .csv."""
+    _render(directory, output_dir or directory, Console())
+
+
+def _render(directory: Path, output_dir: Path, console: Console) -> None:
+    from seqbench.leaderboard import terminal, write_leaderboard
+
+    board, unreadable = write_leaderboard(directory, output_dir)
+    for part in terminal(board):
+        console.print(part)
+    for error in unreadable:
+        _complain(error)
+    names = "leaderboard.json, leaderboard.md, leaderboard.csv"
+    console.print(f"wrote {names} in {output_dir}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a Result."""
+    import json
+
+    from seqbench.result import Result
+
+    typer.echo(json.dumps(Result.model_json_schema(), indent=2, sort_keys=True))
+
+
+@app.command()
+def fetch(
+    task: Annotated[str, typer.Argument(help="The task whose data to download.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Download what a task needs and check it; then runs need no network."""
+    from seqbench.task import load_task
+
+    typer.echo(load_task(task)(data_dir=data_dir).fetch())
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, object]:
+    pairs: dict[str, object] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"{option} {text!r} is not of the form NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,397 @@
+"""The one Lightning module, and ``fit``: training sees train and validation data, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from seqbench.errors import ResultError
+from seqbench.model import Model
+from seqbench.result import Epoch, write_atomically
+from seqbench.spec import Constant, Cosine, Plateau, TrainSpec
+from seqbench.task import FitData, Split, Task
+
+for _logger in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_logger).setLevel(logging.ERROR)
+
+_LOSS_CHECK_STEPS = 50
+
+
+class Progress(Protocol):
+    """Watches training; nothing it does feeds back."""
+
+    def step(self, done: int, total: int) -> None:
+        """``done`` of ``total`` optimiser steps are made."""
+
+    def epoch(self, point: Epoch) -> None:
+        """An epoch has ended."""
+
+
+class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
+    """The loss stopped being finite; carries the learning curve up to there."""
+
+    def __init__(self, message: str, curve: tuple[Epoch, ...]) -> None:
+        super().__init__(message)
+        self.curve = curve
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``fit`` is asked to do: how to train, from which seed, for which run."""
+
+    spec: TrainSpec
+    seed: int
+    run_id: str
+    device: torch.device
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The outcome of training: the weights of the best epoch by validation, and the curve."""
+
+    weights: dict[str, Tensor]
+    chosen_epoch: int
+    val_scores: list[float]
+    curve: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How many steps there are: an epoch's, and the whole training's."""
+
+    steps_per_epoch: int
+    total_steps: int
+
+    @classmethod
+    def of(cls, spec: TrainSpec, examples: int) -> Clock:
+        """The clock of a spec on so many training examples; the last batch may be smaller."""
+        per_epoch = math.ceil(examples / spec.batch_size)
+        total = per_epoch * spec.epochs
+        return cls(per_epoch, min(total, spec.max_steps or total))
+
+    def steps_after(self, epochs: int) -> int:
+        """Steps made when so many epochs have ended."""
+        return min(epochs * self.steps_per_epoch, self.total_steps)
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """The 32-bit seed of one epoch; -1 is the initialisation.
+
+    Every epoch starts from its own seed, so that a run continued after any epoch draws the same
+    numbers as one never interrupted.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4], "big")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    lightning.seed_everything(seed, verbose=False)
+
+
+def learning_rate_factor(
+    spec: TrainSpec, clock: Clock, step: int, val_scores: list[float], *, higher_is_better: bool
+) -> float:
+    """The factor on the learning rate at ``step`` (from 0), given validation scores so far.
+
+    Linear warm-up from 1/n to 1 over n steps; ``Cosine`` then follows half a cosine to zero at
+    the last step; ``Plateau`` multiplies once for every ``patience + 1`` epochs in a row without
+    a better score (as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` with threshold 0).
+    """
+    warmup = round(spec.warmup_epochs * clock.steps_per_epoch)
+    factor = (step + 1) / warmup if step < warmup else 1.0
+    match spec.schedule:
+        case Constant():
+            return factor
+        case Cosine() if step >= warmup:
+            done = (step - warmup) / max(1, clock.total_steps - warmup)
+            return 0.5 * (1 + math.cos(math.pi * done))
+        case Plateau(factor=reduction, patience=patience):
+            return factor * reduction ** _reductions(val_scores, patience, higher_is_better)
+    return factor
+
+
+def _reductions(val_scores: list[float], patience: int, higher_is_better: bool) -> int:
+    best, bad, reductions = -math.inf, 0, 0
+    for score in val_scores:
+        signed = score if higher_is_better else -score
+        bad = 0 if signed > best else bad + 1
+        best = max(best, signed)
+        if bad > patience:
+            bad, reductions = 0, reductions + 1
+    return reductions
+
+
+class Batches:
+    """The training examples of one epoch, shuffled by the epoch's seed, in whole tensors."""
+
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+        order = torch.randperm(len(self.split), generator=generator).to(self.split.x.device)
+        for index in order.split(self.batch_size):
+            yield self.split.x[index], self.split.y[index]
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context that a forward pass of this precision runs in."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@torch.inference_mode()
+def evaluate(
+    network: Model, task: Task, split: Split, batch_size: int, precision: str = "float32"
+) -> tuple[list[float], float]:
+    """The score of every example in order, and the mean loss; the network is put in eval mode."""
+    network.eval()
+    device = split.x.device
+    scores, loss = [], 0.0
+    for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):
+        with autocast(device, precision):
+            y_hat = network(task.encode(x))
+        y_hat = y_hat.float()
+        scores.append(task.score(y_hat, y).double())
+        loss += float(task.loss(y_hat, y)) * len(y)
+    return torch.cat(scores).tolist(), loss / len(split)
+
+
+def optimizer_for(network: Model, spec: TrainSpec) -> torch.optim.Optimizer:
+    """The spec's optimiser over the network's parameter groups."""
+    groups = [
+        {
+            "params": group.parameters,
+            "lr": spec.learning_rate * group.learning_rate_scale,
+            "scale": group.learning_rate_scale,
+            "weight_decay": spec.weight_decay if group.decay else 0.0,
+        }
+        for group in network.param_groups()
+    ]
+    kinds = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    return kinds[spec.optimizer](groups, lr=spec.learning_rate)
+
+
+class Learner(LightningModule):
+    """Trains one network on one task, validates after every epoch and remembers the best."""
+
+    def __init__(self, network: Model, task: Task, data: FitData, job: Job) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self.val = data.val
+        self.job = job
+        self.clock = Clock.of(job.spec, len(data.train))
+        self.batches = Batches(data.train, job.spec.batch_size, job.seed)
+        self.curve: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_scores: list[float] = []
+        self.chosen_epoch = 0
+        self.optimizer = optimizer_for(network, job.spec)
+        self.progress: Progress | None = None
+        self._loss_sum = torch.zeros((), device=job.device)
+        self._examples = 0
+        self._started = 0.0
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps of the epochs that have ended, in this sitting and before it."""
+        return self.clock.steps_after(len(self.curve))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser made (and perhaps restored) beforehand."""
+        return self.optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch and fix what the plateau schedule says of it."""
+        self.batches.epoch = len(self.curve)
+        seed_everything(seed_of(self.job.seed, len(self.curve)))
+        self.network.train()
+        self._val_scores = [p.val_score for p in self.curve if p.val_score is not None]
+        self._loss_sum.zero_()
+        self._examples = 0
+        self._started = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Set the learning rate of the step."""
+        factor = learning_rate_factor(
+            self.job.spec,
+            self.clock,
+            self.steps_done + batch_idx,
+            self._val_scores,
+            higher_is_better=self.task.higher_is_better,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.job.spec.learning_rate * group["scale"] * factor
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch, with the network's own penalty."""
+        x, y = batch
+        loss: Tensor = self.task.loss(self.network(self.task.encode(x)), y)
+        self._loss_sum += loss.detach() * len(y)
+        self._examples += len(y)
+        if batch_idx % _LOSS_CHECK_STEPS == 0 and not math.isfinite(float(self._loss_sum)):
+            raise Diverged(
+                f"the training loss is not finite at step {self.steps_done + batch_idx + 1}",
+                tuple(self.curve),
+            )
+        if self.progress:
+            self.progress.step(self.steps_done + batch_idx + 1, self.clock.total_steps)
+        return loss + self.network.penalty()
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, remember the weights if they are the best, and save where we are."""
+        seconds = time.perf_counter() - self._started
+        scores, val_loss = evaluate(
+            self.network, self.task, self.val, self.job.spec.batch_size, self.job.spec.precision
+        )
+        epoch = len(self.curve) + 1
+        mean = math.fsum(scores) / len(scores)
+        train_loss = float(self._loss_sum) / max(1, self._examples)
+        point = Epoch(
+            epoch=epoch,
+            steps=self.clock.steps_after(epoch),
+            learning_rate=max(group["lr"] for group in self.optimizer.param_groups),
+            train_loss=_finite(train_loss),
+            val_loss=_finite(val_loss),
+            val_score=_finite(mean),
+            train_seconds=seconds,
+        )
+        if not (math.isfinite(train_loss) and math.isfinite(val_loss) and math.isfinite(mean)):
+            raise Diverged(f"the loss is not finite in epoch {epoch}", (*self.curve, point))
+        if self._is_best(mean):
+            self.chosen_epoch, self.best_scores = epoch, scores
+            self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.curve.append(point)
+        save_checkpoint(self)
+        if self.progress:
+            self.progress.epoch(point)
+
+    def _is_best(self, mean: float) -> bool:
+        if not self.best_scores:
+            return True
+        best = math.fsum(self.best_scores) / len(self.best_scores)
+        return mean > best if self.task.higher_is_better else mean < best
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def fit(
+    network: Model, task: Task, data: FitData, job: Job, progress: Progress | None = None
+) -> Fitted:
+    """Train until the budget is used up; continue from the checkpoint of ``job`` if there is one.
+
+    The checkpoint stays when training is complete, so that calling again gives the same at once.
+
+    Raises:
+        Diverged: the loss is not finite.
+        ResultError: the checkpoint is damaged or of another run.
+
+    """
+    learner = Learner(network, task, data, job)
+    load_checkpoint(learner)
+    learner.progress = progress
+    remaining = learner.clock.total_steps - learner.steps_done
+    if remaining:
+        trainer = _trainer(job, remaining)
+        try:
+            trainer.fit(learner, train_dataloaders=learner.batches)
+        except SystemExit:  # Lightning's answer to an interrupt
+            raise KeyboardInterrupt from None
+    return Fitted(
+        weights=learner.best,
+        chosen_epoch=learner.chosen_epoch,
+        val_scores=learner.best_scores,
+        curve=tuple(learner.curve),
+    )
+
+
+def _trainer(job: Job, steps: int) -> Trainer:
+    accelerator = {"cuda": "gpu"}.get(job.device.type, job.device.type)
+    with warnings.catch_warnings():
+        # Lightning advises the GPU to those who chose the CPU.
+        warnings.filterwarnings("ignore", message=".*available but not used.*")
+        return Trainer(
+            accelerator=accelerator,
+            devices=1 if job.device.index is None or accelerator == "cpu" else [job.device.index],
+            max_epochs=-1,
+            max_steps=steps,
+            precision="bf16-mixed" if job.spec.precision == "bfloat16-mixed" else "32-true",
+            gradient_clip_val=job.spec.gradient_clip,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+
+def save_checkpoint(learner: Learner) -> None:
+    """Write where training stands, atomically."""
+    buffer = io.BytesIO()
+    state = {
+        "run_id": learner.job.run_id,
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "curve": [point.model_dump() for point in learner.curve],
+        "best": learner.best,
+        "best_scores": learner.best_scores,
+        "chosen_epoch": learner.chosen_epoch,
+    }
+    torch.save(state, buffer)
+    write_atomically(learner.job.checkpoint, buffer.getvalue())
+
+
+def load_checkpoint(learner: Learner) -> None:
+    """Take up training where the checkpoint stands; without one, do nothing."""
+    path = learner.job.checkpoint
+    if not path.exists():
+        return
+    try:
+        state = torch.load(path, map_location=learner.job.device, weights_only=True)
+        run_id = state["run_id"]
+    except Exception as error:
+        raise ResultError(
+            f"the checkpoint {path} cannot be read: {type(error).__name__}: {error}",
+            "delete it and the run starts from the beginning",
+        ) from error
+    if run_id != learner.job.run_id:
+        raise ResultError(
+            f"the checkpoint {path} is of run {run_id}, expected {learner.job.run_id}",
+            "delete it and the run starts from the beginning",
+        )
+    learner.network.load_state_dict(state["network"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.curve = [Epoch.model_validate(point) for point in state["curve"]]
+    learner.best = state["best"]
+    learner.best_scores = state["best_scores"]
+    learner.chosen_epoch = state["chosen_epoch"]
