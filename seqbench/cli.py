@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -44,17 +44,19 @@ TaskSettings = Annotated[
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; an expected failure prints one message and exits with 2."""
     try:
-        code = app(args=argv, standalone_mode=False)
+        app(args=argv)
     except SeqbenchError as error:
         _complain(error)
-        code = 2
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("\nstopped; the same command continues where this one ended")
-        code = 130
-    sys.exit(code)
+        sys.exit(2)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; the same command continues where this one ended", err=True)
+        raise typer.Exit(130) from None
 
 
 def _complain(error: SeqbenchError) -> None:
@@ -87,11 +89,10 @@ def list_() -> None:
 @app.command()
 def doctor() -> None:
     """Load every plugin and show what works, what is broken and why, and what this machine has."""
-    from seqbench import report
-    from seqbench.doctor import examine
+    from seqbench.doctor import examine, tables_of
 
     findings = examine()
-    for table in report.doctor_tables(findings):
+    for table in tables_of(findings):
         Console().print(table)
     if findings.broken:
         raise typer.Exit(1)
@@ -100,15 +101,14 @@ def doctor() -> None:
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A task or a model.")]) -> None:
     """Show what a task or a model is: settings, presets, recipes, source."""
-    from seqbench import report
-    from seqbench.doctor import find
+    from seqbench.info import find, parts_of
 
-    for part in report.info_parts(name, find(name)):
+    for part in parts_of(name, find(name)):
         Console().print(part)
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917  (options)
     task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
     model: Annotated[str, typer.Argument(help="MODEL or MODEL:PRESET.")],
     set_: Settings = None,
@@ -123,7 +123,7 @@ def run(
     output_dir: OutputDir = Path("runs"),
     data_dir: DataDir = None,
 ) -> None:
-    """Train and test one model on one task; the same command again continues or shows the result."""
+    """Train and test one model on one task; the same command again continues it."""
     from seqbench import report
     from seqbench.progress import shown
     from seqbench.resolve import resolve
@@ -138,13 +138,13 @@ def run(
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-    with shown(console) as progress:
+    with _interruptible(), shown(console) as progress:
         result = run_plan(plan, place, progress)
     console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
 
 
 @app.command()
-def leaderboard(
+def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     suite: Annotated[str, typer.Argument(help="A suite's name, or a path to a .toml file.")],
     jobs: Annotated[int | None, typer.Option(help="Runs at once; default: as cores allow.")] = None,
     seed: Annotated[
@@ -173,7 +173,8 @@ def leaderboard(
     place = Place(output_dir, data_dir, device, what.threads)
     console = Console()
     effort = Effort(place, jobs, report.Counter(console), retry_failed)
-    errors = run_suite(what, effort, tuple(seed or ()))
+    with _interruptible():
+        errors = run_suite(what, effort, tuple(seed or ()))
     _render(output_dir, output_dir, console)
     for error in errors:
         _complain(error)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from rich.markup import escape
+from rich.table import Table
 
 from seqbench import registry
-from seqbench.errors import UnknownNameError
-from seqbench.model import Model, load_model
+from seqbench.model import Model
 from seqbench.registry import Entry
-from seqbench.task import Task, load_task
+from seqbench.report import entries_table, titled
+from seqbench.task import Task
 
 _OPTIONAL = {"torchaudio": "only the speech tasks need it"}
 
@@ -44,21 +46,16 @@ def examine() -> Findings:
     )
 
 
-def find(name: str) -> type[Task | Model]:
-    """The task or model class of a name.
-
-    Raises:
-        UnknownNameError: it is neither.
-        PluginError: it cannot be loaded.
-
-    """
-    tasks, models = registry.entries(registry.TASKS), registry.entries(registry.MODELS)
-    name = name.partition(":")[0]
-    if name in tasks:
-        return load_task(name)
-    if name in models:
-        return load_model(name)
-    raise UnknownNameError("task or model", name, [*tasks, *models])
+def tables_of(findings: Findings) -> list[Table]:
+    """Plugins after loading, then the machine."""
+    machine = titled("machine", "what", "found")
+    for what, found in findings.machine.items():
+        machine.add_row(what, escape(found))
+    return [
+        entries_table("task", findings.tasks, good="ok"),
+        entries_table("model", findings.models, good="ok"),
+        machine,
+    ]
 
 
 def _machine() -> dict[str, str]:

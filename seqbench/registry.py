@@ -7,7 +7,7 @@ import importlib.util
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from seqbench.errors import PluginError, UnknownNameError
 
@@ -87,12 +87,12 @@ def load(group: str, name: str, base: type[T]) -> type[T]:
     if entry.broken:
         raise _broken(entry, entry.broken)
     try:
-        loaded = EntryPoint(name, entry.value, group).load()
+        loaded: Any = EntryPoint(name, entry.value, group).load()
     except (Exception, SystemExit) as error:  # a plugin may fail in any way; others go on
         raise _broken(entry, f"{type(error).__name__}: {error}") from error
     if cause := _misfit(loaded, base):
         raise _broken(entry, cause)
-    return loaded
+    return cast("type[T]", loaded)
 
 
 def check(entry: Entry, base: type) -> Entry:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,13 +15,11 @@ from seqbench.result import Result, Status, result_path
 from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
-    from seqbench.doctor import Findings
-    from seqbench.model import Model
     from seqbench.resolve import Plan
-    from seqbench.task import Task
 
 
-def _table(title: str, *columns: str) -> Table:
+def titled(title: str, *columns: str) -> Table:
+    """An empty table that folds what is too wide."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -31,7 +28,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def entries_table(kind: str, entries: Iterable[Entry], good: str = "") -> Table:
     """Registered names with their distribution; ``good`` is said of those not known as broken."""
-    table = _table(f"{kind}s", kind, "distribution", "entry point", "state")
+    table = titled(f"{kind}s", kind, "distribution", "entry point", "state")
     for entry in entries:
         state = f"[red]broken: {escape(entry.broken)}[/red]" if entry.broken else good
         owner = f"{entry.distribution} {entry.distribution_version}"
@@ -41,80 +38,15 @@ def entries_table(kind: str, entries: Iterable[Entry], good: str = "") -> Table:
 
 def suites_table() -> Table:
     """The suites that come with seqbench."""
-    table = _table("suites", "suite", "what it is")
+    table = titled("suites", "suite", "what it is")
     for name in suite_names():
         table.add_row(name, load_suite(name).description)
     return table
 
 
-def doctor_tables(findings: Findings) -> list[Table]:
-    """Plugins after loading, then the machine."""
-    machine = _table("machine", "what", "found")
-    for what, found in findings.machine.items():
-        machine.add_row(what, escape(found))
-    return [
-        entries_table("task", findings.tasks, good="ok"),
-        entries_table("model", findings.models, good="ok"),
-        machine,
-    ]
-
-
-def info_parts(name: str, cls: type[Task | Model]) -> list[RenderableType]:
-    """What a task or model is: fields, presets, recipes, where it comes from."""
-    parts: list[RenderableType] = [f"[bold]{escape(name)}[/bold] version {cls.version}"]
-    parts += [escape(text) for text in (cls.description, cls.citation) if text]
-    parts.append(_fields_table(cls))
-    if cls.presets:
-        parts.append(_presets_table(cls))
-    recipes = getattr(cls, "recipes", None)
-    if recipes:
-        table = _table("published recipes", "task", "preset", "settings", "source")
-        for (task, preset), recipe in recipes.items():
-            settings = recipe.train.model_dump(exclude_defaults=True) | dict(recipe.model)
-            table.add_row(task, preset, escape(_settings(settings)), escape(recipe.source))
-        parts.append(table)
-    return [*parts, *_signature_lines(cls)]
-
-
-def _fields_table(cls: type[Task | Model]) -> Table:
-    table = _table("config", "field", "type", "default")
-    for field in dataclasses.fields(cls.Config):
-        default = "" if field.default is dataclasses.MISSING else repr(field.default)
-        table.add_row(field.name, escape(str(field.type)), escape(default))
-    return table
-
-
-def _presets_table(cls: type[Task | Model]) -> Table:
-    table = _table("presets (the first is the default)", "preset", "differs from the defaults in")
-    for preset, config in cls.presets.items():
-        values = {
-            field.name: getattr(config, field.name)
-            for field in dataclasses.fields(cls.Config)
-            if getattr(config, field.name) != field.default
-        }
-        table.add_row(preset, escape(_settings(values)))
-    return table
-
-
-def _signature_lines(cls: type[Task | Model]) -> list[str]:
-    if not hasattr(cls, "metric"):
-        return []
-    signature = cls().signature
-    arrow = "higher" if cls.higher_is_better else "lower"
-    return [
-        f"input {signature.in_channels} x {' x '.join(map(str, signature.shape))}, "
-        f"{signature.out_features} outputs at every {signature.target}; "
-        f"metric {cls.metric} ({arrow} is better); licence: {escape(cls.licence)}"
-    ]
-
-
-def _settings(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
-
-
 def plan_line(plan: Plan) -> str:
     """A run that is about to be done, in one line."""
-    settings = plan.origin.settings
+    settings: str = plan.origin.settings
     if plan.origin.recipe_source and settings == "published":
         settings += f" ({plan.origin.recipe_source})"
     spec = plan.spec

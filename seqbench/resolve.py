@@ -95,7 +95,8 @@ def config_from(cls: type[Task | Model], values: Mapping[str, Any], where: str) 
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as JSON values."""
-    return TypeAdapter(type(config)).dump_python(config, mode="json")
+    values: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    return values
 
 
 def _named_config(load: Any, text: str) -> tuple[Any, str, Any]:
@@ -127,7 +128,7 @@ def _value(value: Any) -> Any:
 
 
 def _override(base: dict[str, Any], overrides: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    merged = json.loads(json.dumps(base))
+    merged: dict[str, Any] = json.loads(json.dumps(base))
     for path, value in overrides.items():
         at = merged
         *parents, last = path.split(".")

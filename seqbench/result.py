@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from seqbench.errors import OutputError, ResultError
 from seqbench.spec import Frozen, RunSpec, Signature, canonical_json
@@ -171,7 +171,7 @@ class Origin(Frozen):
     task_preset: str = "default"
     settings: Literal["published", "searched", "custom"]
     recipe_source: str | None = None
-    overrides: dict[str, JsonValue] = {}
+    overrides: dict[str, JsonValue] = Field(default_factory=dict)
     trials: tuple[str, ...] = ()
 
 
@@ -210,10 +210,11 @@ class Result(Frozen):
         return result_path(self.spec)
 
     def sealed(self) -> Self:
-        """The same result with ``digest``: SHA-256 of the canonical JSON of all the rest."""
-        return self.model_copy(update={"digest": self._digest()})
+        """The same result with its ``digest``."""
+        return self.model_copy(update={"digest": self.compute_digest()})
 
-    def _digest(self) -> str:
+    def compute_digest(self) -> str:
+        """SHA-256 of the canonical JSON of everything but ``digest``."""
         data = self.model_dump(mode="json", exclude={"digest"})
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
@@ -262,8 +263,8 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -325,7 +326,7 @@ def read_result(path: Path) -> Result:
             f"{path} is not a valid result: {where}: {first['msg']}",
             "the file was changed or is damaged; delete it and the run is done again",
         ) from error
-    if result.digest != result._digest():
+    if result.digest != result.compute_digest():
         raise ResultError(
             f"{path} does not match its own digest",
             "the file was changed after it was written; delete it and the run is done again",

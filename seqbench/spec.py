@@ -87,7 +87,7 @@ class Component(Frozen):
 
     name: str
     version: PositiveInt
-    config: dict[str, JsonValue] = {}
+    config: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Constant(Frozen):

@@ -23,8 +23,8 @@ class Block(Frozen):
 
     tasks: tuple[str, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
-    task: dict[str, JsonValue] = {}
-    set: dict[str, JsonValue] = {}
+    task: dict[str, JsonValue] = Field(default_factory=dict)
+    set: dict[str, JsonValue] = Field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
 
 
@@ -39,7 +39,7 @@ class Suite(Frozen):
     description: str
     seeds: tuple[int, ...] = Field(min_length=1)
     threads: PositiveInt = 1
-    search: dict[str, tuple[JsonValue, ...]] = {}
+    search: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
     runs: tuple[Block, ...] = Field(min_length=1)
 
 

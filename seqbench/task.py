@@ -143,7 +143,7 @@ def fingerprint(splits: Iterable[Split], constants: Iterable[Tensor] = ()) -> st
     arrays = [array for split in splits for array in (split.x, split.y)]
     for array in [*arrays, *constants]:
         digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
-        digest.update(array.detach().cpu().contiguous().numpy())
+        digest.update(array.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -155,4 +155,4 @@ def load_task(name: str) -> type[Task]:
         PluginError: it cannot be loaded or is no Task.
 
     """
-    return registry.load(registry.TASKS, name, Task)
+    return registry.load(registry.TASKS, name, Task)  # type: ignore[type-abstract]

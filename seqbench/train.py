@@ -150,9 +150,10 @@ class Batches:
         return math.ceil(len(self.split) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # A generator: its body runs after the learner has set the epoch.
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         order = torch.randperm(len(self.split), generator=generator).to(self.split.x.device)
-        for index in order.split(self.batch_size):
+        for index in torch.split(order, self.batch_size):
             yield self.split.x[index], self.split.y[index]
 
 
@@ -171,7 +172,8 @@ def evaluate(
     network.eval()
     device = split.x.device
     scores, loss = [], 0.0
-    for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):
+    batches = zip(torch.split(split.x, batch_size), torch.split(split.y, batch_size), strict=True)
+    for x, y in batches:
         with autocast(device, precision):
             y_hat = network(task.encode(x))
         y_hat = y_hat.float()
@@ -191,13 +193,13 @@ def optimizer_for(network: Model, spec: TrainSpec) -> torch.optim.Optimizer:
         }
         for group in network.param_groups()
     ]
-    kinds = {
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
         "rmsprop": torch.optim.RMSprop,
     }
-    return kinds[spec.optimizer](groups, lr=spec.learning_rate)
+    return kinds[spec.optimizer](groups, lr=spec.learning_rate)  # type: ignore[call-arg]
 
 
 class Learner(LightningModule):
@@ -323,11 +325,8 @@ def fit(
     learner.progress = progress
     remaining = learner.clock.total_steps - learner.steps_done
     if remaining:
-        trainer = _trainer(job, remaining)
-        try:
-            trainer.fit(learner, train_dataloaders=learner.batches)
-        except SystemExit:  # Lightning's answer to an interrupt
-            raise KeyboardInterrupt from None
+        learner.train()
+        _train(learner, job, remaining)
     return Fitted(
         weights=learner.best,
         chosen_epoch=learner.chosen_epoch,
@@ -336,14 +335,13 @@ def fit(
     )
 
 
-def _trainer(job: Job, steps: int) -> Trainer:
-    accelerator = {"cuda": "gpu"}.get(job.device.type, job.device.type)
+def _train(learner: Learner, job: Job, steps: int) -> None:
     with warnings.catch_warnings():
-        # Lightning advises the GPU to those who chose the CPU.
-        warnings.filterwarnings("ignore", message=".*available but not used.*")
-        return Trainer(
-            accelerator=accelerator,
-            devices=1 if job.device.index is None or accelerator == "cpu" else [job.device.index],
+        # Lightning 2.6 calls deprecated parts of torch, and advises the GPU to CPU users.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = Trainer(
+            accelerator="gpu" if job.device.type == "cuda" else job.device.type,
+            devices=1 if job.device.type != "cuda" else [job.device.index or 0],
             max_epochs=-1,
             max_steps=steps,
             precision="bf16-mixed" if job.spec.precision == "bfloat16-mixed" else "32-true",
@@ -353,6 +351,10 @@ def _trainer(job: Job, steps: int) -> Trainer:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        try:
+            trainer.fit(learner, train_dataloaders=learner.batches)
+        except SystemExit:  # Lightning's answer to an interrupt
+            raise KeyboardInterrupt from None
 
 
 def save_checkpoint(learner: Learner) -> None:

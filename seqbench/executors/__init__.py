@@ -1,0 +1,1 @@
+"""Where runs happen: on this machine, a process a run."""

@@ -1,0 +1,1 @@
+"""Layers that two or more model plugins share, and only those."""
