@@ -7,7 +7,7 @@ import importlib.util
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
 
@@ -84,26 +84,31 @@ def load(group: str, name: str, base: type[T]) -> type[T]:
         kind = group.removeprefix("seqbench.").removesuffix("s")
         raise UnknownNameError(kind, name, known)
     entry = known[name]
-    if entry.broken:
-        raise _broken(entry, entry.broken)
-    try:
-        loaded: Any = EntryPoint(name, entry.value, group).load()
-    except (Exception, SystemExit) as error:  # a plugin may fail in any way; others go on
-        raise _broken(entry, f"{type(error).__name__}: {error}") from error
-    if cause := _misfit(loaded, base):
-        raise _broken(entry, cause)
-    return cast("type[T]", loaded)
+    loaded, cause = _try(entry, base)
+    if loaded is None:
+        raise PluginError(
+            f"the {entry.kind} {name!r} of {entry.distribution} {entry.distribution_version} "
+            f"({entry.value}) cannot be used: {cause}",
+            "`seqbench doctor` shows every plugin; upgrade or uninstall the distribution",
+        )
+    return loaded
 
 
 def check(entry: Entry, base: type) -> Entry:
     """The entry after a try to load it: with ``broken`` set if that fails."""
+    return replace(entry, broken=_try(entry, base)[1])
+
+
+def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
+    """The class of an entry, or why there is none."""
     if entry.broken:
-        return entry
+        return None, entry.broken
     try:
-        load(entry.group, entry.name, base)
-    except PluginError as error:
-        return replace(entry, broken=str(error.__cause__ or error.message))
-    return entry
+        loaded: Any = EntryPoint(entry.name, entry.value, entry.group).load()
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; others go on
+        return None, f"{type(error).__name__}: {error}"
+    cause = _misfit(loaded, base)
+    return (None, cause) if cause else (loaded, None)
 
 
 def _misfit(loaded: object, base: type) -> str | None:
@@ -113,11 +118,3 @@ def _misfit(loaded: object, base: type) -> str | None:
     if version != API_VERSION:
         return f"it is written for plugin API {version}; this seqbench speaks {API_VERSION}"
     return None
-
-
-def _broken(entry: Entry, cause: str) -> PluginError:
-    return PluginError(
-        f"the {entry.kind} {entry.name!r} of {entry.distribution} {entry.distribution_version} "
-        f"({entry.value}) cannot be used: {cause}",
-        "`seqbench doctor` shows every plugin; upgrade or uninstall the distribution",
-    )

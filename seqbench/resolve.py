@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from seqbench.errors import ConfigError, UnknownNameError
-from seqbench.model import Model, Recipe, load_model
+from seqbench.model import Model, load_model
 from seqbench.result import Origin
 from seqbench.spec import Component, Request, RunSpec, TrainSpec
 from seqbench.task import Task, load_task
+
+_SCHEDULE_KIND = "train.schedule.kind"
 
 
 @dataclass(frozen=True)
@@ -37,42 +38,37 @@ def resolve(request: Request) -> Plan:
         PluginError: the task or the model cannot be loaded.
 
     """
-    task, task_preset, task_config = _named_config(load_task, request.task)
-    model, preset, model_config = _named_config(load_model, request.model)
+    if request.seed < 0:
+        raise ConfigError(f"the seed cannot be {request.seed}: expected 0 or more")
+    task, task_preset, task_values = _named(load_task, request.task)
+    model, preset, model_values = _named(load_model, request.model)
     recipe = model.recipes.get((task.name, preset))
-    published = _settings_of(model_config, recipe)
+    published = {"model": model_values | dict(recipe.model if recipe else {})}
+    published |= {"train": (recipe.train if recipe else TrainSpec()).model_dump(mode="json")}
     overrides = {path: _value(value) for path, value in request.settings.items()}
-    model_name = request.model.partition(":")[0]
-    chosen = _override(published, overrides, f"model {model_name!r}")
     task_overrides = {f"task.{k}": _value(v) for k, v in request.task_settings.items()}
-    of_task = _override({"task": to_json(task_config)}, task_overrides, f"task {task.name!r}")
+    chosen = _override(published, overrides, "a run")
+    chosen |= _override({"task": task_values}, task_overrides, f"task {task.name!r}")
+    model_name = request.model.partition(":")[0]
     spec = RunSpec(
-        task=Component(
-            name=task.name,
-            version=task.version,
-            config=to_json(config_from(task, of_task["task"], "task")),
-        ),
-        model=Component(
-            name=model_name,
-            version=model.version,
-            config=to_json(config_from(model, chosen["model"], "model")),
-        ),
+        task=_component(task, task.name, chosen["task"], "task"),
+        model=_component(model, model_name, chosen["model"], "model"),
         train=_train_spec(chosen["train"]),
         seed=request.seed,
     )
-    unchanged = spec.model.config == published["model"] and spec.train == _train_spec(
-        published["train"]
+    as_published = (
+        recipe is not None
+        and spec.model == _component(model, model_name, published["model"], "model")
+        and spec.train == recipe.train
     )
-    return Plan(
-        spec=spec,
-        origin=Origin(
-            preset=preset,
-            task_preset=task_preset,
-            settings="published" if recipe and unchanged else "custom",
-            recipe_source=recipe.source if recipe else None,
-            overrides=overrides | task_overrides,
-        ),
+    origin = Origin(
+        preset=preset,
+        task_preset=task_preset,
+        settings="published" if as_published else "custom",
+        recipe_source=recipe.source if recipe else None,
+        overrides=overrides | task_overrides,
     )
+    return Plan(spec, origin)
 
 
 def presets_of(cls: type[Task | Model]) -> Mapping[str, Any]:
@@ -99,22 +95,20 @@ def to_json(config: Any) -> dict[str, Any]:
     return values
 
 
-def _named_config(load: Any, text: str) -> tuple[Any, str, Any]:
+def _named(load: Callable[[str], Any], text: str) -> tuple[Any, str, dict[str, Any]]:
+    """Class, preset and config of ``NAME`` or ``NAME:PRESET``."""
     name, _, preset = text.partition(":")
     cls = load(name)
     presets = presets_of(cls)
     preset = preset or next(iter(presets))
     if preset not in presets:
         raise UnknownNameError(f"preset of {name!r}", preset, presets)
-    return cls, preset, presets[preset]
+    return cls, preset, to_json(presets[preset])
 
 
-def _settings_of(config: Any, recipe: Recipe | None) -> dict[str, Any]:
-    model, train = to_json(config), TrainSpec()
-    if recipe:
-        model = to_json(dataclasses.replace(config, **recipe.model))
-        train = recipe.train
-    return {"model": model, "train": train.model_dump(mode="json")}
+def _component(cls: type[Task | Model], name: str, values: dict[str, Any], where: str) -> Component:
+    config = to_json(config_from(cls, values, where))
+    return Component(name=name, version=cls.version, config=config)
 
 
 def _value(value: Any) -> Any:
@@ -129,14 +123,18 @@ def _value(value: Any) -> Any:
 
 def _override(base: dict[str, Any], overrides: Mapping[str, Any], owner: str) -> dict[str, Any]:
     merged: dict[str, Any] = json.loads(json.dumps(base))
-    for path, value in overrides.items():
-        at = merged
+    # Another kind of schedule brings its own fields, which the settings after it refine.
+    for path, value in sorted(overrides.items(), key=lambda item: item[0] != _SCHEDULE_KIND):
+        at: Any = merged
         *parents, last = path.split(".")
         for i, part in enumerate(parents):
             at = _step(at, part, path, ".".join(parents[:i]), owner)
-        _step(at, last, path, ".".join(parents), owner)
-        if path == "train.schedule.kind":
-            merged["train"]["schedule"] = {"kind": value}
+        if isinstance(_step(at, last, path, ".".join(parents), owner), dict):
+            raise ConfigError(f"cannot set {path!r} as a whole", "set its fields one by one")
+        if path == _SCHEDULE_KIND:
+            merged["train"]["schedule"] = _train_spec({"schedule": {"kind": value}}).model_dump(
+                mode="json"
+            )["schedule"]
         else:
             at[last] = value
     return merged

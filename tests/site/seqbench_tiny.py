@@ -1,0 +1,114 @@
+"""A plugin as small as can be: a task made in a moment and a network that learns it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from seqbench.model import Model, Recipe
+from seqbench.spec import Signature, TrainSpec
+from seqbench.task import FitData, Source, Split, Task
+
+
+@dataclass(frozen=True)
+class SumConfig:
+    """``length`` time steps of one byte each."""
+
+    length: int = 16
+
+
+class TinySum(Task):
+    """Whether the bytes of a sequence sum to more than half of what they could."""
+
+    name = "tiny-sum"
+    Config = SumConfig
+    description = "one byte a step; is their sum large?"
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(
+            in_channels=1, shape=(self.config.length,), out_features=2, target="sequence"
+        )
+
+    def fit_data(self) -> FitData:
+        return FitData(self._split(500, 0), self._split(100, 1))
+
+    def test_data(self) -> Split:
+        return self._split(90, 2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x[:, None].float() / 255 - 0.5
+
+    def _split(self, n: int, seed: int) -> Split:
+        length = self.config.length
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randint(0, 256, (n, length), generator=generator, dtype=torch.uint8)
+        y = (x.long().sum(1) > 127.5 * length).to(torch.uint8)
+        return Split(x, y, Source(f"{seed:064d}", official=True))
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """``hidden`` units, ``dropout`` between the layers."""
+
+    hidden: int = 8
+    dropout: float = 0.1
+
+
+class TinyMLP(Model):
+    """Two linear layers over the whole sequence."""
+
+    Config = MLPConfig
+    presets = {"small": MLPConfig(), "large": MLPConfig(hidden=32)}
+    recipes = {
+        ("tiny-sum", "large"): Recipe(
+            source="nowhere", train=TrainSpec(learning_rate=3e-3, epochs=2), model={"dropout": 0.2}
+        )
+    }
+
+    def __init__(self, config: MLPConfig, signature: Signature) -> None:
+        super().__init__(config, signature)
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(signature.in_channels * signature.length, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, signature.out_features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Misshapen(TinyMLP):
+    """Gives one answer too many."""
+
+    presets = {}
+    recipes = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.layers(x), self.layers(x)], dim=1)
+
+
+class Raising(TinyMLP):
+    """Fails as soon as it is trained."""
+
+    presets = {}
+    recipes = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise RuntimeError("this model cannot be trained")
+        return self.layers(x)
+
+
+class Dying(Raising):
+    """Takes its process with it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            os._exit(7)
+        return self.layers(x)
