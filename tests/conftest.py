@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = ["seqbench.task", "seqbench.tasks", "seqbench.model", "seqbench.nn", "seqbench.train"]
+CHECKED = ["seqbench.task", "seqbench.tasks", "seqbench.model", "seqbench.nn"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 from seqbench import registry  # noqa: E402  (after the hook)

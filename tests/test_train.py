@@ -1,0 +1,199 @@
+"""Training is a function of its spec and seed, interrupted or not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seqbench import train
+from seqbench.errors import ResultError
+from seqbench.model import load_model
+from seqbench.spec import Constant, Cosine, Plateau, TrainSpec
+from seqbench.task import load_task
+from seqbench.train import Clock, Diverged, Job, fit, learning_rate_factor, seed_everything, seed_of
+
+
+def fitted(path, seed=0, **settings):
+    """Train the tiny network, with its checkpoint at ``path``."""
+    task = load_task("tiny-sum")()
+    model = load_model("tiny-mlp")
+    seed_everything(seed_of(seed, -1))
+    network = model(model.Config(), task.signature)
+    settings = {"epochs": 4, "learning_rate": 1e-2} | settings
+    job = Job(TrainSpec(**settings), seed, "run", torch.device("cpu"), path / "last.ckpt")
+    return fit(network, task, task.fit_data(), job)
+
+
+def same(one, two):
+    """Whether two trainings agree in every bit that is not a time."""
+    curves = [
+        [point.model_copy(update={"train_seconds": 0.0}) for point in f.curve] for f in (one, two)
+    ]
+    return (
+        curves[0] == curves[1]
+        and one.chosen_epoch == two.chosen_epoch
+        and one.val_scores == two.val_scores
+        and one.weights.keys() == two.weights.keys()
+        and all(torch.equal(one.weights[k], two.weights[k]) for k in one.weights)
+    )
+
+
+SCHEDULES = {
+    "constant": {},
+    "cosine": {"schedule": Cosine(), "warmup_epochs": 1.5},
+    "plateau": {"schedule": Plateau(patience=0, factor=0.5), "optimizer": "adamw"},
+    "budget": {"max_steps": 27, "weight_decay": 0.1},
+    "clipped": {"gradient_clip": 0.1, "optimizer": "sgd"},
+}
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_same_seed_same_bits(case, tmp_path):
+    """The same spec twice gives bit-identical weights, scores and curve."""
+    one = fitted(tmp_path / "1", **SCHEDULES[case])
+    two = fitted(tmp_path / "2", **SCHEDULES[case])
+    assert same(one, two)
+    assert not same(one, fitted(tmp_path / "3", seed=1, **SCHEDULES[case]))
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_interrupted_training_is_undisturbed(case, stop_after, tmp_path, monkeypatch):
+    """Continuing after any epoch gives the bits of a training never interrupted."""
+    whole = fitted(tmp_path / "whole", **SCHEDULES[case])
+    save = train.save_checkpoint
+
+    def save_and_stop(learner):
+        save(learner)
+        if len(learner.curve) == stop_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_checkpoint", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(tmp_path / "parts", **SCHEDULES[case])
+    assert same(whole, fitted(tmp_path / "parts", **SCHEDULES[case]))
+
+
+def test_complete_training_is_not_repeated(tmp_path):
+    """A second call takes everything from the checkpoint."""
+    one = fitted(tmp_path)
+    two = fitted(tmp_path)
+    assert [p.train_seconds for p in one.curve] == [p.train_seconds for p in two.curve]
+    assert same(one, two)
+
+
+def test_budget_in_steps_cuts_the_last_epoch(tmp_path):
+    """500 examples are 8 steps of 64; 27 steps are three epochs and three steps."""
+    assert [p.steps for p in fitted(tmp_path, max_steps=27).curve] == [8, 16, 24, 27]
+
+
+def test_best_epoch_is_the_first_of_the_best(tmp_path):
+    """The chosen epoch has the highest validation score, the earliest of equals."""
+    result = fitted(tmp_path, epochs=8)
+    scores = [p.val_score for p in result.curve]
+    assert result.chosen_epoch == scores.index(max(scores)) + 1
+
+
+def test_every_example_is_seen_once_an_epoch():
+    """No example is dropped or repeated, and the order differs by epoch."""
+    split = load_task("tiny-sum")().fit_data().train
+    batches = train.Batches(split, batch_size=64, seed=0)
+    epochs = []
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        epochs.append(torch.cat([x for x, _ in batches]))
+    assert not torch.equal(*epochs)
+    for seen in epochs:
+        assert sorted(seen.tolist()) == sorted(split.x.tolist())
+
+
+def test_scores_do_not_depend_on_batch_size():
+    """Evaluation scores every example, the last smaller batch included."""
+    task = load_task("tiny-sum")()
+    model = load_model("tiny-mlp")
+    network = model(model.Config(), task.signature)
+    scores = [train.evaluate(network, task, task.test_data(), n)[0] for n in (1, 7, 64, 1000)]
+    assert all(s == scores[0] for s in scores)
+    assert len(scores[0]) == 90
+
+
+def test_loss_not_finite_diverges(tmp_path):
+    """NaN ends training with the curve so far."""
+    with pytest.raises(Diverged) as caught:
+        fitted(tmp_path, learning_rate=1e30, epochs=30)
+    assert caught.value.curve
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"), [(b"PK\x03\x04 cut off", "cannot be read"), (b"", "cannot be read")]
+)
+def test_damaged_checkpoint_is_named(content, cause, tmp_path):
+    """A checkpoint that is cut off is an error that says what to do, not a fresh start."""
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(ResultError, match=cause):
+        fitted(tmp_path)
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path):
+    """Weights never leak from one experiment into another."""
+    fitted(tmp_path)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    torch.save(state | {"run_id": "other"}, tmp_path / "last.ckpt")
+    with pytest.raises(ResultError, match="of run other, expected run"):
+        fitted(tmp_path)
+
+
+CLOCK = Clock(steps_per_epoch=10, total_steps=100)
+
+
+def test_warm_up_then_constant():
+    """The factor rises linearly to one over the warm-up and stays."""
+    spec = TrainSpec(schedule=Constant(), warmup_epochs=0.5)
+    factors = [learning_rate_factor(spec, CLOCK, s, [], higher_is_better=True) for s in range(8)]
+    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
+
+
+def test_cosine_is_that_of_torch():
+    """Without warm-up the factor is CosineAnnealingLR's over all steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
+    spec = TrainSpec(schedule=Cosine())
+    for step in range(100):
+        factor = learning_rate_factor(spec, CLOCK, step, [], higher_is_better=True)
+        assert factor == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_plateau_is_that_of_torch(patience, higher_is_better):
+    """The factor is ReduceLROnPlateau's with threshold 0, on any history of scores."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        mode="max" if higher_is_better else "min",
+        factor=0.5,
+        patience=patience,
+        threshold=0,
+        eps=0,
+    )
+    spec = TrainSpec(schedule=Plateau(factor=0.5, patience=patience))
+    history = torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()
+    for epoch, score in enumerate(history, start=1):
+        reference.step(score)
+        factor = learning_rate_factor(
+            spec, CLOCK, 10 * epoch, history[:epoch], higher_is_better=higher_is_better
+        )
+        assert factor == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_only_matrices_decay():
+    """Weight decay leaves biases alone; every parameter is in one group."""
+    model = load_model("tiny-mlp")
+    network = model(model.Config(), load_task("tiny-sum")().signature)
+    groups = train.optimizer_for(network, TrainSpec(weight_decay=0.1)).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decay.pop(id(p)) == (0.1 if p.ndim > 1 else 0.0) for p in network.parameters())
+    assert not decay
