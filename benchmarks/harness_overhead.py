@@ -14,27 +14,31 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.optim import Optimizer
 
-from seqbench.model import Model
+from seqbench.model import Model, load_model
 from seqbench.progress import Lines
-from seqbench.resolve import config_from, resolve
+from seqbench.resolve import Plan, config_from, resolve
+from seqbench.result import Epoch
 from seqbench.spec import Request
 from seqbench.task import FitData, Task, load_task
-from seqbench.model import load_model
 from seqbench.train import Job, fit, optimizer_for, seed_everything
 
 
-def build(task: Task, plan) -> Model:
+def build(task: Task, plan: Plan) -> Model:
     """The network of a plan, from one seed."""
     seed_everything(0)
     cls = load_model(plan.spec.model.name)
     return cls(config_from(cls, plan.spec.model.config, "model"), task.signature)
 
 
-def bare_epoch(network: Model, task: Task, data: FitData, optimizer, batch_size: int) -> float:
+def bare_epoch(
+    network: Model, task: Task, data: FitData, optimizer: Optimizer, batch_size: int
+) -> float:
     """Seconds of one epoch of the shortest loop that does the same arithmetic."""
     network.train()
     started = time.perf_counter()
@@ -50,14 +54,14 @@ def bare_epoch(network: Model, task: Task, data: FitData, optimizer, batch_size:
 class Alternate(Lines):
     """Does one bare epoch after each epoch of the harness, so that both see the same machine."""
 
-    def __init__(self, bare) -> None:
+    def __init__(self, bare: Callable[[], float]) -> None:
         self.bare = bare
         self.pairs: list[tuple[float, float]] = []
 
     def step(self, done: int, total: int) -> None:
         """Is called at every step, as a real progress display is."""
 
-    def epoch(self, point) -> None:
+    def epoch(self, point: Epoch) -> None:
         """Time the other side."""
         self.pairs.append((point.train_seconds, self.bare()))
 
@@ -95,9 +99,7 @@ def main() -> None:
         "harness_ms_per_step": round(ours, 3),
         "bare_ms_per_step": round(bare, 3),
         "ratio": round(statistics.median(a / b for a, b in pairs), 4),
-        "overhead_ms_per_step": round(
-            1000 * statistics.median(a - b for a, b in pairs) / steps, 3
-        ),
+        "overhead_ms_per_step": round(1000 * statistics.median(a - b for a, b in pairs) / steps, 3),
     }
     print(json.dumps(report, indent=1))
 

@@ -61,7 +61,7 @@ def outcome(result: Result) -> str:
     score = result.test or result.val
     if result.status not in (Status.OK, Status.TRIAL, Status.EVALUATED) or score is None:
         reason = (result.error or "").strip().splitlines()
-        return f"{result.status}: {reason[-1] if reason else ''}"
+        return f"{result.status}: {reason[0] if reason else ''}"
     which = "test" if result.test else "val"
     return f"{which} {result.metric.name} {score.mean:.4f} \u00b1 {score.standard_error:.4f}"
 

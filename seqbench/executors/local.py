@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -23,8 +24,6 @@ from seqbench.progress import Lines
 from seqbench.resolve import Plan
 from seqbench.result import Result, Status
 from seqbench.run import Place, existing, record_failure, run, run_trial
-
-_ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,18 @@ def _child(work: Work, place: Place) -> None:
 
 
 def _failed(work: Work, place: Place, status: Status, error: BaseException, started: float) -> None:
-    traceback.print_exc()
-    if isinstance(error, SeqbenchError):
-        text = str(error)
-    else:
-        text = "".join(traceback.format_exception(error))[-_ERROR_CHARACTERS:]
+    traceback.print_exc()  # goes to run.log
     target = work.results_in(place)
-    record_failure(work.plan, target, status, text, time.monotonic() - started)
+    record_failure(work.plan, target, status, describe(error), time.monotonic() - started)
+
+
+def describe(error: BaseException) -> str:
+    """An error in a few lines: type, message, and the place it was raised at."""
+    if isinstance(error, SeqbenchError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+    return f"{type(error).__name__}: {error} ({place})"
 
 
 def _log_to(place: Place, work: Work) -> None:

@@ -56,13 +56,6 @@ def test_adding_asks_for_the_sum_of_the_marked_numbers() -> None:
     assert marks.mean(dim=0).min() > 0.05  # any step may be marked
 
 
-def test_adding_without_memory_errs_by_one_sixth() -> None:
-    """The best constant answer has the variance of a sum of two uniform numbers."""
-    y = Adding().fit_data().train.y
-    score = Adding().score(torch.ones(len(y), 1), y)
-    assert abs(score.mean() - 1 / 6) < 0.01
-
-
 def test_selective_copy_asks_for_the_data_in_order() -> None:
     """What is not noise is asked for at the markers, in its order."""
     task = SelectiveCopy(SelectiveCopyConfig(length=20, memory=4, vocabulary=10))

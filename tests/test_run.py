@@ -1,0 +1,110 @@
+"""One run under the strict protocol, from spec to file."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from seqbench.errors import ConfigError, ModelError, ResultError
+from seqbench.resolve import resolve
+from seqbench.result import Status, read_result, result_path
+from seqbench.run import Place, run, run_trial
+from seqbench.spec import Request
+from seqbench.task import load_task
+
+
+def plan_of(model="tiny-mlp", seed=0, **settings):
+    """A short run of the tiny task."""
+    paths = {f"train.{name}": value for name, value in ({"epochs": 2} | settings).items()}
+    return resolve(Request("tiny-sum", model, {}, paths, seed))
+
+
+def test_result_is_whole_and_on_disk(tmp_path):
+    """The Result that is returned is the one on disk, with everything the protocol lists."""
+    plan = plan_of()
+    result = run(plan, Place(tmp_path, threads=1))
+    assert read_result(tmp_path / result_path(plan.spec)) == result.sealed()
+    assert result.status is Status.OK
+    assert (result.test.n, result.val.n) == (90, 100)
+    assert len(result.test_scores.unpack()) == 90
+    assert math.fsum(result.test_scores.unpack()) / 90 == pytest.approx(result.test.mean)
+    assert result.cost.parameters == 16 * 8 + 8 + 8 * 2 + 2
+    assert result.cost.flops == 2 * (16 * 8 + 8 * 2)
+    assert min(result.cost.latency_seconds, result.cost.throughput, result.cost.train_seconds) > 0
+    assert result.cost.peak_bytes > 1e6
+    assert result.provenance.model_plugin.distribution == "seqbench-tiny"
+    assert result.provenance.threads == 1
+    assert result.data.official
+    assert len(result.curve) == 2
+
+
+def test_same_spec_same_scores(tmp_path):
+    """Twice the same spec: the same scores, bit for bit, in two directories."""
+    one, two = (run(plan_of(), Place(tmp_path / name, threads=1)) for name in "ab")
+    assert one.test_scores == two.test_scores
+    assert one.test_loss == two.test_loss
+    assert one.id == two.id
+
+
+def test_finished_run_is_not_repeated(tmp_path):
+    """The second call gives the first one's Result, times and all."""
+    place = Place(tmp_path)
+    assert run(plan_of(), place).sealed() == run(plan_of(), place)
+
+
+def test_training_never_sees_test_data(tmp_path, monkeypatch):
+    """Test data that cannot be loaded until training is over make no difference."""
+    undisturbed = run(plan_of(), Place(tmp_path / "a"))
+    task = load_task("tiny-sum")
+    real = task.test_data
+
+    def refuse(_self):
+        raise AssertionError("test data were asked for")
+
+    place = Place(tmp_path / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "test_data", refuse)
+        run_trial(plan_of(), place)  # all of training and validation
+        with pytest.raises(AssertionError, match="asked for"):
+            run(plan_of(), place)
+    asked = []
+    monkeypatch.setattr(task, "test_data", lambda self: (asked.append(1), real(self))[1])
+    result = run(plan_of(), place)
+    assert asked == [1], "test data are loaded once"
+    assert result.test_scores == undisturbed.test_scores
+    assert result.val == undisturbed.val
+
+
+def test_divergence_is_a_result(tmp_path):
+    """A loss that becomes NaN gives status `diverged`, without a score, and stays so."""
+    result = run(plan_of(learning_rate=1e30, epochs=30), Place(tmp_path))
+    assert result.status is Status.DIVERGED
+    assert result.test is None
+    assert "not finite" in result.error
+    assert read_result(tmp_path / result.path).status is Status.DIVERGED
+
+
+def test_wrong_output_shape_writes_nothing(tmp_path):
+    """A model that answers in the wrong shape is told what was expected, before training."""
+    with pytest.raises(ModelError, match=r"gives \(2, 4\).*expects \(2, 2\)"):
+        run(plan_of("tiny-misshapen"), Place(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "tpu"])
+def test_device_that_is_not_there(device, tmp_path):
+    """A device that this machine does not have is one clear message."""
+    with pytest.raises(ConfigError, match="cannot be used"):
+        run(plan_of(), Place(tmp_path / "out", device=device))
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_result_stops_the_run(tmp_path):
+    """A damaged Result in the run's place is an error that names it, never overwritten."""
+    path = tmp_path / result_path(plan_of().spec)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema_version": 1')
+    with pytest.raises(ResultError, match="not readable JSON"):
+        run(plan_of(), Place(tmp_path))
+    assert path.read_text() == '{"schema_version": 1'

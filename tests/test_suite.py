@@ -1,0 +1,166 @@
+"""A suite does the runs that are missing, and no failure loses another run."""
+
+from __future__ import annotations
+
+import pytest
+
+from seqbench.errors import ConfigError, UnknownNameError
+from seqbench.execute import Effort, run_suite
+from seqbench.resolve import resolve
+from seqbench.result import Status, read_results
+from seqbench.run import Place, run
+from seqbench.suite import Suite, load_suite, requests_of, suite_names
+
+SUITE = """
+name = "tiny"
+description = "for tests"
+seeds = [0, 1]
+[[runs]]
+tasks = ["tiny-sum"]
+models = ["tiny-mlp:small", "tiny-raising", "tiny-dying", "tiny-misshapen"]
+set = { "train.epochs" = 2 }
+"""
+
+
+class Watch:
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.totals, self.results = [], []
+
+    def start(self, total):
+        self.totals.append(total)
+
+    def done(self, result):
+        self.results.append(result)
+
+
+def suite_of(tmp_path, text=SUITE):
+    """A suite from its text, through its file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(text)
+    return load_suite(str(path))
+
+
+def do(suite, tmp_path, **options):
+    """Run a suite and give what was watched."""
+    watch = Watch()
+    errors = run_suite(suite, Effort(Place(tmp_path / "out", threads=1), 2, watch, **options))
+    return watch, errors
+
+
+def test_every_run_leaves_one_result(tmp_path):
+    """Exceptions, dead processes and wrong shapes are results too; the good runs are good."""
+    watch, errors = do(suite_of(tmp_path), tmp_path)
+    results, unreadable = read_results(tmp_path / "out")
+    assert not errors
+    assert not unreadable
+    by_model = {(r.spec.model.name, r.spec.seed): r for r in results}
+    assert len(by_model) == len(watch.results) == 8
+    assert by_model["tiny-mlp", 0].status is Status.OK
+    assert "this model cannot be trained" in by_model["tiny-raising", 1].error
+    assert "exit code 7" in by_model["tiny-dying", 0].error
+    assert "expects (2, 2)" in by_model["tiny-misshapen", 0].error
+    again, _ = do(suite_of(tmp_path), tmp_path)
+    assert again.totals == [0], "nothing is repeated"
+    retried, _ = do(suite_of(tmp_path), tmp_path, retry_failed=True)
+    assert retried.totals == [6], "failed runs are repeated when asked"
+
+
+def test_a_process_a_run_changes_nothing(tmp_path):
+    """A run in a process of its own gives the bits of the same run in this process."""
+    suite = suite_of(tmp_path, SUITE.replace('"tiny-raising", "tiny-dying", "tiny-misshapen"', ""))
+    watch, _ = do(suite, tmp_path)
+    here = run(resolve(requests_of(suite)[0]), Place(tmp_path / "here", threads=1))
+    there = next(r for r in watch.results if r.id == here.id)
+    assert here.test_scores == there.test_scores
+    assert here.test_loss == there.test_loss
+
+
+SEARCH = """
+name = "searching"
+description = "for tests"
+seeds = [0, 1]
+search = { "train.learning_rate" = [1e-9, 1e-2] }
+[[runs]]
+tasks = ["tiny-sum"]
+models = ["tiny-mlp:small", "tiny-mlp:large"]
+[[runs]]
+tasks = ["tiny-sum"]
+models = ["tiny-mlp:small"]
+set = { "train.epochs" = 4 }
+"""
+
+
+def test_search_by_validation_where_nothing_is_published(tmp_path):
+    """The better rate is taken for all seeds; trials are kept and hold no test score."""
+    _, errors = do(suite_of(tmp_path, SEARCH), tmp_path)
+    results, _ = read_results(tmp_path / "out")
+    trials, _ = read_results(tmp_path / "out" / "trials")
+    assert not errors
+    assert len(results) == 6
+    assert {t.status for t in trials} == {Status.TRIAL}
+    assert all(t.test is None and t.test_scores is None for t in trials)
+    assert len(trials) == 4
+    by_preset = {(r.origin.preset, r.spec.train.epochs, r.spec.seed): r for r in results}
+    published = by_preset["large", 2, 0]
+    assert (published.origin.settings, published.origin.trials) == ("published", ())
+    searched = [by_preset["small", 20, seed] for seed in (0, 1)]
+    assert all(r.origin.settings == "searched" for r in searched)
+    assert all(r.spec.train.learning_rate == 1e-2 for r in searched)
+    assert searched[0].id in searched[0].origin.trials
+    assert searched[1].origin.trials == searched[0].origin.trials
+    trial = next(t for t in trials if t.id == searched[0].id)
+    assert trial.curve == searched[0].curve, "the winning trial is the run itself"
+
+
+def test_broken_plugin_costs_only_its_own_runs(tmp_path, install_plugin):
+    """The suite goes on without it and says so."""
+    install_plugin(
+        "bad-dist", "bad_suite_plugin", "1 / 0", "[seqbench.models]\nbad = bad_suite_plugin:B\n"
+    )
+    text = SUITE.replace('"tiny-raising", "tiny-dying", "tiny-misshapen"', '"bad"')
+    _, errors = do(suite_of(tmp_path, text), tmp_path)
+    results, _ = read_results(tmp_path / "out")
+    assert len(results) == 2
+    assert len(errors) == 1
+    assert "ZeroDivisionError" in errors[0].message
+
+
+def test_wrong_name_stops_before_the_first_run(tmp_path):
+    """A slip in a suite is found before hours are spent."""
+    with pytest.raises(UnknownNameError, match="tiny-mlp"):
+        do(suite_of(tmp_path, SUITE.replace("tiny-raising", "tiny-mpl")), tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("name = ", "not valid TOML"),
+        ("name = 'x'", "not valid"),
+        (SUITE.replace("tasks", "taskz"), "runs.0.tasks"),
+    ],
+)
+def test_wrong_suite_file(text, cause, tmp_path):
+    """A file that is no suite is one clear message."""
+    with pytest.raises(ConfigError, match=cause):
+        suite_of(tmp_path, text)
+
+
+def test_missing_suite():
+    """An unknown suite offers those there are; a missing file is named."""
+    with pytest.raises(UnknownNameError, match="did you mean 'quick'"):
+        load_suite("quik")
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        load_suite("nowhere.toml")
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_resolve(name):
+    """Every run of every shipped suite names tasks, models and settings that exist."""
+    suite = load_suite(name)
+    assert isinstance(suite, Suite)
+    assert suite.name == name
+    for request in requests_of(suite, (0,)):
+        resolve(request)
