@@ -1,0 +1,74 @@
+"""The residual block of temporal convolutional networks, and the read-out of sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqbench.spec import Signature
+from seqbench.types import Output
+
+MakeConvolution = Callable[[int, int], nn.Module]
+"""From the numbers of input and output channels to a causal convolution."""
+MakeNorm = Callable[[int], nn.Module]
+"""From a number of channels to a normalisation."""
+
+
+class ResidualBlock(nn.Module):
+    """Twice (convolution, norm, ReLU, dropout), a shortcut around both, ReLU (Bai et al. 2018).
+
+    The shortcut is a 1 x 1 convolution where the numbers of channels differ.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        dropout: float,
+        convolution: MakeConvolution,
+        norm: MakeNorm = nn.Identity,
+    ) -> None:
+        super().__init__()
+        self.conv1 = convolution(in_channels, out_channels)
+        self.norm1 = norm(out_channels)
+        self.conv2 = convolution(out_channels, out_channels)
+        self.norm2 = norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.shortcut = nn.Conv1d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Float[Tensor, "batch c_in time"]) -> Float[Tensor, "batch c_out time"]:
+        """The block's output, never negative."""
+        y = self.dropout(self.norm1(self.conv1(x)).relu())
+        y = self.dropout(self.norm2(self.conv2(y)).relu())
+        out: Tensor = (y + self.shortcut(x)).relu()
+        return out
+
+
+class ReadOut(nn.Module):
+    """A linear layer on the last step, or on every step, as the signature's target asks.
+
+    ``std`` draws its weights from N(0, std^2) and sets its bias to 0; without it, PyTorch's
+    default initialisation stays.
+    """
+
+    def __init__(self, channels: int, signature: Signature, std: float | None = None) -> None:
+        super().__init__()
+        self.every_step = signature.target == "step"
+        self.linear = nn.Linear(channels, signature.out_features)
+        if std is not None:
+            nn.init.normal_(self.linear.weight, std=std)
+            nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Float[Tensor, "batch channel time"]) -> Output:
+        """(batch, out) or, at every step, (batch, out, time)."""
+        if not self.every_step:
+            last: Tensor = self.linear(x[..., -1])
+            return last
+        steps = self.linear(rearrange(x, "batch channel time -> batch time channel"))
+        y: Tensor = rearrange(steps, "batch time out -> batch out time")
+        return y

@@ -1,0 +1,138 @@
+"""Laws of generated kernels, residual blocks and read-outs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seqbench.errors import ConfigError
+from seqbench.nn.checks import check_positive, check_sequence, check_share
+from seqbench.nn.continuous import DIRECT_TAPS, KernelConvolution, kernel_decay
+from seqbench.nn.convolution import direct_convolution
+from seqbench.nn.kernels import KernelNet, MAGNet, Siren
+from seqbench.nn.residual import ReadOut, ResidualBlock
+from seqbench.spec import Signature
+
+
+def kernels(out: int) -> list[KernelNet]:
+    """One small network of each kind."""
+    return [Siren(8, out, omega_0=20.0), MAGNet(8, out, layers=2)]
+
+
+@pytest.mark.parametrize("length", [1, 2, DIRECT_TAPS, DIRECT_TAPS + 1, 33])
+def test_convolution_is_with_the_networks_own_output(length: int) -> None:
+    """The layer is the direct convolution with the network's values, position 1 the present."""
+    torch.manual_seed(0)
+    for kernel in kernels(3 * 2):
+        layer = KernelConvolution(kernel, 2, 3, length).double()
+        x = torch.randn(4, 2, length, dtype=torch.float64)
+        positions = torch.linspace(1, -1, length, dtype=torch.float64)
+        layer.positions = positions
+        taps = kernel(positions).T.reshape(3, 2, length)
+        torch.testing.assert_close(layer(x), direct_convolution(x, taps))
+
+
+def test_a_prefix_of_the_input_gives_a_prefix_of_the_output() -> None:
+    """An input of another length is the same signal cut off, not one at another rate."""
+    torch.manual_seed(0)
+    for kernel in kernels(2 * 2):
+        layer = KernelConvolution(kernel, 2, 2, 20)
+        x = torch.randn(1, 2, 50)
+        whole = layer(x)
+        for length in (1, 7, 20, 33):
+            torch.testing.assert_close(
+                layer(x[..., :length]), whole[..., :length], rtol=1e-4, atol=1e-5
+            )
+
+
+def test_kernel_norm_is_that_of_the_kernel_formed() -> None:
+    """The norm by Gram matrices is the norm of the sampled kernel, and has a gradient."""
+    torch.manual_seed(0)
+    for kernel in kernels(2 * 3):
+        layer = KernelConvolution(kernel, 3, 2, 40)
+        layer.bias.data.normal_()
+        sampled = layer.sampled_kernel(layer.features(40))
+        assert sampled.shape == (2, 3, 40)
+        torch.testing.assert_close(layer.kernel_norm(), sampled.norm())
+        decay = kernel_decay(nn.Sequential(layer))
+        torch.testing.assert_close(decay, sampled.norm() + layer.bias.norm())
+        decay.backward()
+        assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_autocast_leaves_the_kernel_in_full_precision() -> None:
+    """Under bfloat16 autocast the layer computes as without it, from a bfloat16 input too."""
+    torch.manual_seed(0)
+    for kernel in kernels(4):
+        layer = KernelConvolution(kernel, 2, 2, 24)
+        x = torch.randn(2, 2, 24).bfloat16()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = layer(x)
+        torch.testing.assert_close(y, layer(x.float()))
+
+
+def test_siren_starts_as_the_authors_code_does() -> None:
+    """Weights U(-1/sqrt(fan in), ...), norms and directions alike, biases U(-1, 1)."""
+    torch.manual_seed(0)
+    siren = Siren(256, 4096, omega_0=30.0)
+    for linear, fan_in in zip([*siren.hidden, siren.output], (1, 256, 256), strict=True):
+        bound = fan_in**-0.5
+        assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+        assert linear.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+        assert linear.bias.abs().max().item() == pytest.approx(1.0, rel=0.02)
+
+
+def test_magnet_starts_as_the_authors_code_does() -> None:
+    """Centres within the range, gamma of mean 6 / (layer + 1), sine weights scaled by it."""
+    torch.manual_seed(0)
+    net = MAGNet(4096, 2, layers=3, input_scale=25.6, spatial_range=0.125)
+    for layer, gabor in enumerate(net.filters):
+        assert gabor.mu.abs().max().item() == pytest.approx(0.125, rel=0.02)
+        assert gabor.gamma.mean().item() == pytest.approx(6 / (layer + 1), rel=0.1)
+        relative = gabor.linear.weight[:, 0] / gabor.gamma / 12.8
+        assert relative.abs().max().item() == pytest.approx(1.0, rel=0.02)
+        assert gabor.linear.bias.abs().max().item() == pytest.approx(torch.pi, rel=0.02)
+
+
+def test_residual_block_is_its_formula() -> None:
+    """relu(f(f(x)) + shortcut(x)), with the identity as the shortcut for equal channels."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 10)
+
+    def convolution(c_in: int, c_out: int) -> nn.Module:
+        return nn.Conv1d(c_in, c_out, 1)
+
+    wide = ResidualBlock(3, 5, 0.0, convolution)
+    y = wide.conv2(wide.conv1(x).relu()).relu() + wide.shortcut(x)
+    torch.testing.assert_close(wide(x), y.relu())
+    same = ResidualBlock(3, 3, 0.0, convolution)
+    assert not list(same.shortcut.parameters())
+
+
+def test_read_out_reads_the_last_or_every_step() -> None:
+    """The sequence answer is the step answer at the last step, given the same weights."""
+    shape = {"in_channels": 1, "shape": (7,), "out_features": 4}
+    once = ReadOut(3, Signature(**shape, target="sequence"), std=0.01)
+    every = ReadOut(3, Signature(**shape, target="step"))
+    every.load_state_dict(once.state_dict())
+    x = torch.randn(2, 3, 7)
+    assert every(x).shape == (2, 4, 7)
+    torch.testing.assert_close(every(x)[..., -1], once(x))
+    assert not once.linear.bias.any()
+
+
+def test_checks_name_what_was_got_and_expected() -> None:
+    """A field out of range, and an image, are told apart and named."""
+
+    class Config:
+        width = 0
+        dropout = 1.0
+
+    with pytest.raises(ConfigError, match="width is 0"):
+        check_positive(Config(), "width")
+    with pytest.raises(ConfigError, match=r"dropout is 1\.0"):
+        check_share(Config(), "dropout")
+    image = Signature(in_channels=1, shape=(8, 8), out_features=10, target="sequence")
+    with pytest.raises(ConfigError, match=r"\(8, 8\)"):
+        check_sequence("tcn", image)
