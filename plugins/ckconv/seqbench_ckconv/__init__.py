@@ -1,0 +1,158 @@
+"""The continuous kernel network (CKCNN) of Romero et al. (2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqbench.model import Model, Recipe
+from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
+from seqbench.nn.continuous import KernelConvolution, kernel_decay
+from seqbench.nn.convolution import fft_convolution
+from seqbench.nn.kernels import Siren
+from seqbench.nn.residual import ReadOut, ResidualBlock
+from seqbench.spec import Plateau, Signature, TrainSpec
+from seqbench.types import Encoded, Output
+
+__all__ = ["CKCNN", "CKCNNConfig", "CKConv"]
+
+
+@dataclass(frozen=True)
+class CKCNNConfig:
+    """The network's size and regularisation.
+
+    ``omega_0`` is the frequency of the kernel networks' sines; the authors tune it for each task
+    (recipes), 30 is the default of SIREN. ``dropout`` follows every convolution, ``dropout_in``
+    acts on the input, ``weight_dropout`` on the sampled kernels. ``kernel_decay`` weights the sum
+    of the norms of sampled kernels and biases in the loss: the authors' "weight decay".
+    """
+
+    channels: int = 30
+    blocks: int = 2
+    kernel_channels: int = 32
+    omega_0: float = 30.0
+    dropout: float = 0.1
+    dropout_in: float = 0.0
+    weight_dropout: float = 0.0
+    kernel_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "channels", "blocks", "kernel_channels", "omega_0")
+        check_share(self, "dropout", "dropout_in", "weight_dropout")
+        check_not_negative(self, "kernel_decay")
+
+
+def _recipe(epochs: int = 200, batch_size: int = 64, patience: int = 20, **model: Any) -> Recipe:
+    return Recipe(
+        source="dwromero/ckconv runs/README.md",
+        train=TrainSpec(
+            learning_rate=1e-3,
+            batch_size=batch_size,
+            epochs=epochs,
+            schedule=Plateau(factor=0.2, patience=patience),
+        ),
+        model=model,
+    )
+
+
+class CKCNN(Model):
+    """Residual blocks of two causal CKConvs; kernels as long as the task's sequences.
+
+    An input of another length than the signature's is read as the same signal cut off or
+    continued, at the same sampling rate.
+
+    Differs from the paper: the kernel networks start as ``seqbench.nn.kernels.Siren`` says, from
+    the initialisation that the authors' code really has. For targets at every step, the norm is
+    over the channels of each step alone: the authors' is over channels and time together, which
+    lets an output depend on later inputs.
+    """
+
+    description = "continuous kernel network, SIREN kernels as long as the input (CKConv)"
+    citation = (
+        "Romero, Kuzina, Bekkers, Tomczak and Hoogendoorn, CKConv: Continuous Kernel Convolution "
+        "For Sequential Data, ICLR 2022, arXiv:2102.02611"
+    )
+    Config: ClassVar[type] = CKCNNConfig
+    presets: ClassVar = {"cktcn-100k": CKCNNConfig(), "cktcn-1m": CKCNNConfig(channels=100)}
+    recipes: ClassVar = {
+        ("smnist", "cktcn-100k"): _recipe(omega_0=31.09195739463897, dropout=0.1, dropout_in=0.1),
+        ("pmnist", "cktcn-100k"): _recipe(omega_0=43.45667389601194, dropout=0.0, dropout_in=0.1),
+        ("scifar10", "cktcn-100k"): _recipe(omega_0=25.696, dropout=0.2),
+        ("sc10-raw", "cktcn-100k"): _recipe(
+            omega_0=39.450608806633795, dropout=0.0, kernel_decay=1e-4, epochs=300, batch_size=32
+        ),
+        ("sc10-mfcc", "cktcn-100k"): _recipe(omega_0=30.90257553169801, dropout=0.2, patience=15),
+        ("smnist", "cktcn-1m"): _recipe(omega_0=30.5, dropout=0.2, dropout_in=0.2),
+        ("pmnist", "cktcn-1m"): _recipe(omega_0=42.161651744476515, dropout=0.0, dropout_in=0.2),
+        ("scifar10", "cktcn-1m"): _recipe(
+            omega_0=25.696, dropout=0.3, weight_dropout=0.1, kernel_decay=1e-4
+        ),
+    }
+
+    def __init__(self, config: CKCNNConfig, signature: Signature) -> None:
+        super().__init__(config, signature)
+        check_sequence("ckconv", signature)
+        convolution = partial(CKConv, config=config, length=signature.length)
+        norm = StepNorm if signature.target == "step" else partial(nn.GroupNorm, 1, eps=1e-12)
+        widths = [signature.in_channels] + [config.channels] * config.blocks
+        self.dropout_in = nn.Dropout(config.dropout_in)
+        self.blocks = nn.Sequential(
+            *(
+                ResidualBlock(c_in, c_out, config.dropout, convolution, norm)
+                for c_in, c_out in pairwise(widths)
+            )
+        )
+        self.head = ReadOut(config.channels, signature, std=0.01)
+
+    def forward(self, x: Encoded) -> Output:
+        """Input dropout, blocks, then the read-out."""
+        y: Tensor = self.head(self.blocks(self.dropout_in(x)))
+        return y
+
+    def penalty(self) -> Tensor:
+        """``kernel_decay`` times the sum of the norms of kernels and biases.
+
+        Differs from the code: kernels are taken before ``weight_dropout``.
+        """
+        if self.config.kernel_decay == 0:
+            return super().penalty()
+        weight: float = self.config.kernel_decay
+        return weight * kernel_decay(self.blocks)
+
+
+class CKConv(KernelConvolution):
+    """A causal convolution with a SIREN kernel (Eq. 3), and dropout on the sampled kernel."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, config: CKCNNConfig, length: int
+    ) -> None:
+        kernel = Siren(config.kernel_channels, out_channels * in_channels, config.omega_0)
+        super().__init__(kernel, in_channels, out_channels, length)
+        self.weight_dropout = config.weight_dropout
+
+    def convolve(
+        self, x: Float[Tensor, "batch c_in time"], features: Float[Tensor, "tap feature"]
+    ) -> Float[Tensor, "batch c_out time"]:
+        """The convolution; with weight dropout in training, through the kernel itself."""
+        if not (self.training and self.weight_dropout):
+            return super().convolve(x, features)
+        kernel = functional.dropout(self.sampled_kernel(features), self.weight_dropout)
+        return fft_convolution(x, kernel)
+
+
+class StepNorm(nn.LayerNorm):
+    """Layer norm over the channels of each step, which keeps a network causal."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Normalise every step by itself."""
+        y = super().forward(rearrange(x, "batch channel time -> batch time channel"))
+        return rearrange(y, "batch time channel -> batch channel time")
