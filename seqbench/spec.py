@@ -110,7 +110,15 @@ class Plateau(Frozen):
     patience: NonNegativeInt = 20
 
 
-Schedule = Annotated[Constant | Cosine | Plateau, Field(discriminator="kind")]
+class Steps(Frozen):
+    """Multiply by ``factor`` after every ``every_epochs`` epochs."""
+
+    kind: Literal["steps"] = "steps"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    every_epochs: PositiveInt = 10
+
+
+Schedule = Annotated[Constant | Cosine | Plateau | Steps, Field(discriminator="kind")]
 
 
 class TrainSpec(Frozen):

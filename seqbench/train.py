@@ -23,7 +23,7 @@ from torch import Tensor
 from seqbench.errors import ResultError
 from seqbench.model import Model
 from seqbench.result import Epoch, write_atomically
-from seqbench.spec import Constant, Cosine, Plateau, TrainSpec
+from seqbench.spec import Constant, Cosine, Plateau, Steps, TrainSpec
 from seqbench.task import FitData, Split, Task
 
 for _logger in ("lightning.pytorch", "lightning.fabric"):
@@ -111,7 +111,8 @@ def learning_rate_factor(
 
     Linear warm-up from 1/n to 1 over n steps; ``Cosine`` then follows half a cosine to zero at
     the last step; ``Plateau`` multiplies once for every ``patience + 1`` epochs in a row without
-    a better score (as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` with threshold 0).
+    a better score (as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` with threshold 0); ``Steps``
+    multiplies after every so many epochs.
     """
     warmup = round(spec.warmup_epochs * clock.steps_per_epoch)
     factor = (step + 1) / warmup if step < warmup else 1.0
@@ -121,6 +122,8 @@ def learning_rate_factor(
         case Cosine() if step >= warmup:
             done = (step - warmup) / max(1, clock.total_steps - warmup)
             return 0.5 * (1 + math.cos(math.pi * done))
+        case Steps(factor=reduction, every_epochs=every):
+            return factor * reduction ** (step // (every * clock.steps_per_epoch))
         case Plateau(factor=reduction, patience=patience):
             return factor * reduction ** _reductions(val_scores, patience, higher_is_better)
     return factor

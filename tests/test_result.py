@@ -29,7 +29,7 @@ OLD = sorted((Path(__file__).parent / "results").glob("v*/**/*.json"))
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1000])
 def test_binary_scores_take_a_bit(n):
     """Zeros and ones come back as they were."""
-    scores = [float(random.Random(n).random() < 0.5) for _ in range(n)]  # noqa: S311
+    scores = [float(random.Random(n).random() < 0.5) for _ in range(n)]
     packed = Packed.pack(scores)
     assert packed.unpack() == scores
     assert packed.encoding == "bits"
@@ -53,7 +53,7 @@ def test_first_example_is_the_highest_bit():
 
 def test_mean_and_standard_error():
     """As the statistics module has them."""
-    scores = [random.Random(0).random() for _ in range(50)]  # noqa: S311
+    scores = [random.Random(0).random() for _ in range(50)]
     score = score_of(scores)
     assert score.mean == pytest.approx(statistics.mean(scores))
     assert score.standard_error == pytest.approx(statistics.stdev(scores) / math.sqrt(50))

@@ -8,7 +8,7 @@ import torch
 from seqbench import train
 from seqbench.errors import ResultError
 from seqbench.model import load_model
-from seqbench.spec import Constant, Cosine, Plateau, TrainSpec
+from seqbench.spec import Constant, Cosine, Plateau, Steps, TrainSpec
 from seqbench.task import load_task
 from seqbench.train import Clock, Diverged, Job, fit, learning_rate_factor, seed_everything, seed_of
 
@@ -162,6 +162,19 @@ def test_cosine_is_that_of_torch():
     for step in range(100):
         factor = learning_rate_factor(spec, CLOCK, step, [], higher_is_better=True)
         assert factor == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        reference.step()
+
+
+def test_steps_are_those_of_torch():
+    """The factor is StepLR's, epoch by epoch."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.2)
+    spec = TrainSpec(schedule=Steps(factor=0.2, every_epochs=3))
+    for epoch in range(10):
+        for step in (10 * epoch, 10 * epoch + 9):
+            factor = learning_rate_factor(spec, CLOCK, step, [], higher_is_better=True)
+            assert factor == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         reference.step()
 
