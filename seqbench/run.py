@@ -172,6 +172,8 @@ def prepare_device(place: Place) -> torch.device:
         ConfigError: there is no such device here.
 
     """
+    if place.threads is not None and place.threads < 1:
+        raise ConfigError(f"threads cannot be {place.threads}: expected 1 or more")
     if place.threads is not None:
         torch.set_num_threads(place.threads)
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,186 @@
+"""The command line as a user types it: good answers on stdout, one message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqbench import cli
+from seqbench.result import Result, read_results
+
+
+@pytest.fixture
+def seqbench(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty directory; give exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+RUN = ("run", "tiny-sum", "tiny-mlp", "--epochs", "2")
+
+WRONG = {
+    "unknown task": (("run", "smnst", "tiny-mlp"), "did you mean 'smnist'"),
+    "unknown model": (("run", "tiny-sum", "tiny-mpl"), "did you mean 'tiny-mlp'"),
+    "unknown preset": (("run", "tiny-sum", "tiny-mlp:larg"), "did you mean 'large'"),
+    "unknown setting": ((*RUN, "--set", "model.hiden=3"), "did you mean 'model.hidden'"),
+    "wrong type": ((*RUN, "--set", "model.hidden=lots"), "model.hidden cannot be 'lots'"),
+    "not a pair": ((*RUN, "--set", "model.hidden"), "not of the form NAME=VALUE"),
+    "unknown task setting": ((*RUN, "--task", "size=3"), "task.length"),
+    "negative epochs": (("run", "tiny-sum", "tiny-mlp", "--epochs", "-3"), "cannot be -3"),
+    "negative steps": ((*RUN, "--max-steps", "-1"), "cannot be -1"),
+    "negative seed": ((*RUN, "--seed", "-1"), "seed"),
+    "no threads": ((*RUN, "--threads", "0"), "threads"),
+    "no such device": ((*RUN, "--device", "abacus"), "'abacus' cannot be used"),
+    "misshapen output": (("run", "tiny-sum", "tiny-misshapen"), "expects (2, 2)"),
+    "no data": (("run", "smnist", "tiny-mlp", "--data-dir", "empty"), "seqbench fetch smnist"),
+    "unknown suite": (("leaderboard", "quik"), "did you mean 'quick'"),
+    "no jobs": (("leaderboard", "quick", "--jobs", "0"), "--jobs"),
+    "nothing to render": (("render", "empty"), "empty"),
+    "unknown info": (("info", "tiny-mpl"), "did you mean 'tiny-mlp'"),
+    "unknown option": ((*RUN, "--colour", "red"), "--colour"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_gets_one_message(case, seqbench, tmp_path):
+    """Exit code 2, what was wrong and what to do, nothing written, no traceback."""
+    arguments, part = WRONG[case]
+    code, out, err = seqbench(*arguments)
+    assert code == 2
+    assert part in err
+    assert "Traceback" not in out + err
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_unwritable_output(seqbench, tmp_path):
+    """An output directory that cannot be made is said before training."""
+    (tmp_path / "file").write_text("")
+    code, out, err = seqbench(*RUN, "--output-dir", "file")
+    assert code == 2
+    assert "cannot write file" in err
+    assert "epoch" not in out
+
+
+def test_plugin_that_raises_on_import(seqbench, install_plugin):
+    """It is named with its distribution; `doctor` lists it; others are usable."""
+    install_plugin(
+        "bad-dist", "bad_cli_plugin", "1 / 0", "[seqbench.models]\nbad = bad_cli_plugin:B\n"
+    )
+    code, _, err = seqbench("run", "tiny-sum", "bad")
+    assert code == 2
+    for part in ("bad-dist 9.1", "bad_cli_plugin:B", "ZeroDivisionError"):
+        assert part in err
+    code, out, _ = seqbench("doctor")
+    assert code == 1
+    assert "broken: ZeroDivisionError" in out
+    assert seqbench("list")[0] == 0
+    assert seqbench(*RUN)[0] == 0
+
+
+def test_run_again_shows_the_result(seqbench, tmp_path):
+    """The score, its file, and the same again without training."""
+    code, out, _ = seqbench(*RUN, "--output-dir", "here")
+    assert code == 0
+    assert "test accuracy" in out
+    (result,), _ = read_results(tmp_path / "here")
+    assert str(Path("here") / result.path) in out
+    code, again, _ = seqbench(*RUN, "--output-dir", "here")
+    assert code == 0
+    assert "train loss" not in again
+    assert "test accuracy" in again
+
+
+def test_quiet_lines_without_a_terminal(seqbench):
+    """Without a terminal there is one line an epoch and no control character."""
+    _, out, _ = seqbench(*RUN)
+    assert sum(line.startswith("epoch ") and "val score" in line for line in out.splitlines()) == 2
+    assert "\x1b" not in out
+
+
+def test_leaderboard_goes_on_beside_a_damaged_result(seqbench, tmp_path):
+    """One truncated Result is named and lost; the table has all others."""
+    for seed in (0, 1):
+        seqbench(*RUN, "--seed", seed)
+    paths = sorted((tmp_path / "runs" / "results").glob("*/*.json"))
+    paths[0].write_text(paths[0].read_text()[:500])
+    code, out, err = seqbench("render", "runs", "--output-dir", "pages")
+    assert code == 0
+    assert paths[0].name in err
+    assert "tiny-mlp" in out
+    assert {path.suffix for path in (tmp_path / "pages").iterdir()} == {".json", ".md", ".csv"}
+
+
+def test_schema_is_the_published_one(seqbench):
+    """`seqbench schema` prints the schema of a Result."""
+    assert json.loads(seqbench("schema")[1]) == Result.model_json_schema()
+
+
+def test_info_shows_task_and_model(seqbench):
+    """Fields, presets, recipes and source are there for anyone to read."""
+    _, out, _ = seqbench("info", "tiny-mlp")
+    for part in ("hidden", "dropout", "large", "nowhere"):
+        assert part in out
+    _, out, _ = seqbench("info", "tiny-sum")
+    assert "length" in out
+
+
+def test_every_training_command_takes_a_device(seqbench):
+    """`run` and `leaderboard` have --device."""
+    for command in ("run", "leaderboard"):
+        assert "--device" in seqbench(command, "--help")[1]
+
+
+def test_help_needs_no_torch():
+    """--help of every command, and `list`, leave torch alone."""
+    commands = ["run", "leaderboard", "render", "info", "doctor", "schema", "fetch", "list"]
+    calls = [["--help"], ["list"], ["schema"], *([command, "--help"] for command in commands)]
+    code = (
+        "import sys, contextlib, io\nfrom seqbench.cli import main\n"
+        f"for call in {calls!r}:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "        main(call)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_killed_run_continues(tmp_path):
+    """Kill -9 in the middle; the same command continues; the scores are the undisturbed ones."""
+    command = [sys.executable, "-m", "seqbench.cli", *RUN[:3], "--set", "train.epochs=40"]
+    command += ["--set", "train.batch_size=8", "--threads", "1", "--output-dir"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    broken = subprocess.Popen(
+        [*command, str(tmp_path / "broken")], env=environment, stdout=subprocess.PIPE
+    )
+    while not list((tmp_path / "broken").glob("checkpoints/*/last.ckpt")):
+        assert broken.poll() is None
+        time.sleep(0.01)
+    broken.send_signal(signal.SIGKILL)
+    broken.communicate()
+    assert not list(tmp_path.glob("broken/results/*/*.json"))
+    again = subprocess.run(
+        [*command, str(tmp_path / "broken")], env=environment, check=True, capture_output=True
+    )
+    assert b"epoch 1 " not in again.stdout
+    subprocess.run(
+        [*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True
+    )
+    one, two = (read_results(tmp_path / name)[0][0] for name in ("broken", "whole"))
+    assert one.test_scores == two.test_scores
+    assert one.test_loss == two.test_loss
+    assert [p.val_loss for p in one.curve] == [p.val_loss for p in two.curve]
