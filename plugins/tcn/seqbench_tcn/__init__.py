@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from seqbench.model import Model, Recipe
 from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
 from seqbench.nn.residual import ReadOut, ResidualBlock
-from seqbench.spec import Signature, TrainSpec
+from seqbench.spec import Signature, Steps, TrainSpec
 from seqbench.types import Encoded, Output
 
 __all__ = ["TCN", "CausalConv", "TCNConfig"]
@@ -46,8 +46,8 @@ def _recipe(source: str, train: TrainSpec) -> Recipe:
 
 
 _PIXEL_MNIST = _recipe(
-    "TCN/mnist_pixel/pmnist_test.py, defaults; there the rate is also divided by 10 after epoch 10",
-    TrainSpec(learning_rate=2e-3, batch_size=64, epochs=20),
+    "TCN/mnist_pixel/pmnist_test.py, defaults; the rate is divided by 10 after epoch 10",
+    TrainSpec(learning_rate=2e-3, batch_size=64, epochs=20, schedule=Steps()),
 )
 
 
