@@ -1,0 +1,56 @@
+"""From results to a leaderboard and its pages; needs neither torch nor the plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqbench.errors import ResultError
+from seqbench.leaderboard.board import Board, Leaderboard, Overall, OverallRow, Row, Standing
+from seqbench.leaderboard.csv import render_csv
+from seqbench.leaderboard.json import render_json
+from seqbench.leaderboard.markdown import render_markdown
+from seqbench.leaderboard.ranking import rank
+from seqbench.leaderboard.terminal import terminal
+from seqbench.result import read_results, write_atomically
+
+__all__ = [
+    "Board",
+    "Leaderboard",
+    "Overall",
+    "OverallRow",
+    "Row",
+    "Standing",
+    "rank",
+    "render_csv",
+    "render_json",
+    "render_markdown",
+    "terminal",
+    "write_leaderboard",
+]
+
+_PAGES = {
+    "leaderboard.json": render_json,
+    "leaderboard.md": render_markdown,
+    "leaderboard.csv": render_csv,
+}
+
+
+def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, list[ResultError]]:
+    """Rank the results below ``directory`` and write the pages; give an error for each bad file.
+
+    Raises:
+        ResultError: there is no result that can be read.
+        OutputError: a page cannot be written.
+
+    """
+    results, unreadable = read_results(directory)
+    if not results:
+        found = f"; none of {len(unreadable)} files there can be read" if unreadable else ""
+        raise ResultError(
+            f"there are no results below {directory}{found}",
+            unreadable[0].message if unreadable else "expected results/TASK/*.json in it",
+        )
+    board = rank(results)
+    for name, render in _PAGES.items():
+        write_atomically(output_dir / name, render(board).encode())
+    return board, unreadable

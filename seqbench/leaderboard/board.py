@@ -1,0 +1,148 @@
+"""The leaderboard as one frozen value: boards of rows, made by ``rank``, read by renderers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from seqbench.result import Cost, Metric
+from seqbench.spec import Component, Frozen, TrainSpec
+
+SCHEMA_VERSION = 1
+
+Settings = Literal["published", "searched", "custom"]
+Budget = Literal["full", "steps"]
+"""``steps``: training was cut at a number of optimiser steps that no published recipe names."""
+
+
+class Standing(StrEnum):
+    """Whether a row competes.
+
+    ``ranked`` takes 3 seeds that ended well, ``provisional`` has fewer; ``evaluated`` are weights
+    from elsewhere; a ``failed`` row has no score; ``superseded`` ones are of an older version.
+    """
+
+    RANKED = "ranked"
+    PROVISIONAL = "provisional"
+    EVALUATED = "evaluated"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class SeedScore(Frozen):
+    """One run that ended well: its scores, and the standard error of the test score."""
+
+    run: str
+    seed: int
+    val: float | None
+    test: float
+    standard_error: float
+    n: int
+
+
+class Row(Frozen):
+    """The runs of one model with one training, which differ in nothing but the seed.
+
+    ``id`` is a hash of the spec but for the seed. ``name`` is ``MODEL:PRESET`` with the model
+    settings made by hand; ``variant`` tells rows of one name on one board apart. ``rank`` counts
+    ranked rows alone, ``position`` provisional ones too; ties share both. ``mean`` and ``sd``
+    (n - 1) are over seeds, ``standard_error`` is of the only seed's score over examples. ``cost``
+    holds medians over the runs that ended well, except for the peak, which is the highest.
+    ``settings`` is the least strict mark of any seed.
+    """
+
+    id: str
+    name: str
+    variant: str | None
+    standing: Standing
+    rank: int | None = None
+    position: int | None = None
+    model: Component
+    preset: str
+    overrides: dict[str, JsonValue]
+    settings: Settings
+    recipe_source: str | None
+    train: TrainSpec | None
+    weights_sha256: str | None
+    parent: str | None
+    scores: tuple[SeedScore, ...]
+    mean: float | None
+    sd: float | None
+    standard_error: float | None
+    val_mean: float | None
+    cost: Cost | None
+    statuses: dict[str, int]
+    cause: str | None
+    machines: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What a table calls the row."""
+        return f"{self.name} {self.variant}" if self.variant else self.name
+
+    @property
+    def competes(self) -> bool:
+        """Whether it takes part in the order of its board."""
+        return self.standing in {Standing.RANKED, Standing.PROVISIONAL}
+
+    @property
+    def lost(self) -> int:
+        """How many runs did not end well."""
+        return sum(self.statuses.values()) - len(self.scores)
+
+
+class Board(Frozen):
+    """Rows that may be compared: one task identity on the same data with one kind of budget.
+
+    ``fingerprint`` is over the data of training and validation, ``test_fingerprint`` over those
+    of the test; they and ``official`` are ``None`` as far as no run got to see the data. ``label``
+    names data that are not official.
+    """
+
+    title: str
+    task: Component
+    metric: Metric
+    budget: Budget
+    official: bool | None
+    fingerprint: str | None
+    test_fingerprint: str | None
+    label: str | None
+    rows: tuple[Row, ...]
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether one score is strictly better than another."""
+        return one > other if self.metric.higher_is_better else one < other
+
+
+class OverallRow(Frozen):
+    """A model on all boards: its place on each, and the mean of them."""
+
+    name: str
+    rank: int
+    mean_rank: float
+    ranks: tuple[int, ...]
+    provisional: bool
+
+
+class Overall(Frozen):
+    """Mean rank over official boards with one kind of budget.
+
+    Places count only the models that stand on all the boards; ``missing`` gives, for each other
+    model, the boards without a score of it.
+    """
+
+    budget: Budget
+    boards: tuple[str, ...]
+    rows: tuple[OverallRow, ...]
+    missing: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class Leaderboard(Frozen):
+    """All boards; those of older versions of a task or model apart."""
+
+    schema_version: int = SCHEMA_VERSION
+    overall: tuple[Overall, ...]
+    boards: tuple[Board, ...]
+    superseded: tuple[Board, ...]

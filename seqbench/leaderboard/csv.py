@@ -1,0 +1,83 @@
+"""The leaderboard as CSV: one line a row, over all boards, at full precision."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from seqbench.leaderboard.board import Board, Leaderboard, Row
+from seqbench.leaderboard.text import UNKNOWN
+
+
+def render_csv(leaderboard: Leaderboard) -> str:
+    """CSV with a header; what does not apply is empty, FLOPs that are not known are ``n/a``."""
+    boards = [*leaderboard.boards, *leaderboard.superseded]
+    lines = [_of_board(board) | _of_row(row) for board in boards for row in board.rows]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def _of_board(board: Board) -> dict[str, Any]:
+    return {
+        "board": board.title,
+        "task": board.task.name,
+        "task_version": board.task.version,
+        "task_config": _json(board.task.config),
+        "metric": board.metric.name,
+        "higher_is_better": _json(board.metric.higher_is_better),
+        "budget": board.budget,
+        "official_data": _json(board.official),
+        "data_fingerprint": board.fingerprint,
+        "test_fingerprint": board.test_fingerprint,
+        "data_label": board.label,
+    }
+
+
+def _of_row(row: Row) -> dict[str, Any]:
+    cost = row.cost.model_dump() if row.cost else {}
+    if row.cost and row.cost.flops is None:
+        cost["flops"] = UNKNOWN
+    return {
+        "standing": row.standing.value,
+        "rank": row.rank,
+        "position": row.position,
+        "label": row.label,
+        "model": row.model.name,
+        "model_version": row.model.version,
+        "preset": row.preset,
+        "model_config": _json(row.model.config),
+        "settings": row.settings,
+        "mean": row.mean,
+        "sd": row.sd,
+        "standard_error": row.standard_error,
+        "val_mean": row.val_mean,
+        "seeds": " ".join(str(score.seed) for score in row.scores),
+        "n_seeds": len(row.scores),
+        "n_lost": row.lost,
+        **{name: cost.get(name) for name in _COSTS},
+        "statuses": " ".join(f"{status}:{n}" for status, n in row.statuses.items()),
+        "cause": row.cause,
+        "machines": "; ".join(row.machines),
+        "row_id": row.id,
+    }
+
+
+_COSTS = (
+    "parameters",
+    "flops",
+    "train_seconds",
+    "examples_per_second",
+    "latency_seconds",
+    "throughput",
+    "throughput_batch",
+    "peak_bytes",
+)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, sort_keys=True)

@@ -1,0 +1,68 @@
+"""The leaderboard for a terminal, by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from seqbench.leaderboard import text
+from seqbench.leaderboard.board import Board, Leaderboard, Overall
+
+_COLUMNS = ("rank", "model", "score", "seeds", "params", "FLOPs", "train", "settings")
+_LEFT = {"model", "settings"}
+
+
+def terminal(leaderboard: Leaderboard) -> Iterator[RenderableType]:
+    """Tables and lines to print, one after the other: the boards, notes, the overall table."""
+    for board in leaderboard.boards:
+        yield from _board(board)
+    for note in text.footnotes(leaderboard.boards):
+        yield Text(note, style="dim")
+    if leaderboard.superseded:
+        titles = ", ".join(board.title for board in leaderboard.superseded)
+        yield Text(f"superseded by newer versions, not ranked: {titles}", style="dim")
+    for table in leaderboard.overall:
+        yield from _overall(table)
+
+
+def _board(board: Board) -> Iterator[RenderableType]:
+    yield _title(board.title, text.about(board))
+    table = _table()
+    for column in _COLUMNS:
+        heading = text.score_heading(board) if column == "score" else column
+        justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
+        table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=column != "model")
+    for row in board.rows:
+        cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
+        best = "bold" if row.position == 1 else ""
+        table.add_row(*(Text(cells[column]) for column in _COLUMNS), style=best)
+    yield table
+    for line in text.failures(board):
+        yield Text(line, style="red")
+
+
+def _overall(overall: Overall) -> Iterator[RenderableType]:
+    budget = "" if overall.budget == "full" else ", step budgets"
+    yield _title(f"overall{budget}", f"mean rank over {', '.join(overall.boards)}")
+    table = _table()
+    for column in ("rank", "model", "mean rank"):
+        table.add_column(column, justify="left" if column in _LEFT else "right")
+    for row in overall.rows:
+        rank = f"({row.rank})" if row.provisional else str(row.rank)
+        table.add_row(rank, Text(row.name), f"{row.mean_rank:.2f}")
+    yield table
+    for name, titles in overall.missing.items():
+        yield Text(f"not in it: {name}, without a score on {', '.join(titles)}", style="dim")
+
+
+def _title(title: str, about: str) -> Text:
+    return Text.assemble("\n", (title, "bold"), (f"  {about}", "dim"))
+
+
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))

@@ -1,0 +1,163 @@
+"""How numbers and marks are written in tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from seqbench.leaderboard.board import Board, Row, Standing
+from seqbench.result import Cost
+
+MISSING = "\N{EN DASH}"
+UNKNOWN = "n/a"
+
+ONE_SEED = "\N{DAGGER}"
+LOST = "\N{DOUBLE DAGGER}"
+"""Marks that a footnote explains; a place in brackets is the third."""
+
+COLUMNS = (
+    "rank",
+    "model",
+    "score",
+    "seeds",
+    "val",
+    "params",
+    "FLOPs",
+    "train",
+    "latency",
+    "throughput",
+    "peak",
+    "settings",
+)
+
+
+def score_heading(board: Board) -> str:
+    """The metric, with its unit and its direction."""
+    unit = " (%)" if _in_percent(board) else ""
+    arrow = "\N{UPWARDS ARROW}" if board.metric.higher_is_better else "\N{DOWNWARDS ARROW}"
+    return f"{board.metric.name}{unit} {arrow}"
+
+
+def about(board: Board) -> str:
+    """What a board is of, in one line."""
+    data = {True: "official data", None: "data unknown: no run got as far"}.get(
+        board.official, f"data: {board.label or 'unnamed'}, not the official; a board of its own"
+    )
+    budget = {"full": "", "steps": "; training cut at a number of steps"}[board.budget]
+    return f"task version {board.task.version}; {data}{budget}"
+
+
+def cells(board: Board, row: Row) -> tuple[str, ...]:
+    """One row as text, in the order of ``COLUMNS``."""
+    cost = row.cost
+    return (
+        place(row),
+        row.label,
+        _score(board, row),
+        _seeds(row),
+        MISSING if row.val_mean is None else number(board, row.val_mean),
+        MISSING if cost is None else f"{cost.parameters:,}",
+        _flops(cost),
+        duration(cost.train_seconds if cost else None),
+        duration(cost.latency_seconds if cost else None),
+        amount(cost.throughput if cost else None, "/s"),
+        amount(cost.peak_bytes if cost else None, "B"),
+        row.settings if row.train else Standing.EVALUATED.value,
+    )
+
+
+def footnotes(boards: Iterable[Board]) -> list[str]:
+    """What the marks on boards mean, as far as they are there, and where costs were measured."""
+    rows = [row for board in boards for row in board.rows]
+    notes = []
+    if any(row.standing is Standing.PROVISIONAL for row in rows):
+        notes.append(
+            "(n): provisional, fewer than 3 seeds, and its place among all rows; a rank without "
+            "brackets is among the rows of 3 seeds or more"
+        )
+    if any(len(row.scores) == 1 for row in rows):
+        notes.append(
+            f"{ONE_SEED} one seed: the standard error over test examples stands for the standard "
+            "deviation over seeds"
+        )
+    if any(row.lost and row.scores for row in rows):
+        notes.append(f"{LOST} some seeds did not end well; the score is of the others")
+    if machines := sorted({machine for row in rows for machine in row.machines}):
+        several = "; costs compare on one machine only" if len(machines) > 1 else ""
+        notes.append(f"measured on {', '.join(machines)}{several}")
+    return notes
+
+
+def failures(board: Board) -> list[str]:
+    """One line for each row that lost runs: how many of which status, and the first cause."""
+    return [
+        f"{row.label}: {_lost(row)}{f' ({row.cause})' if row.cause else ''}"
+        for row in board.rows
+        if row.lost
+    ]
+
+
+def place(row: Row) -> str:
+    """Rank, or the position in brackets for a provisional row."""
+    if row.standing is Standing.PROVISIONAL:
+        return f"({row.position})"
+    return MISSING if row.rank is None else str(row.rank)
+
+
+def number(board: Board, value: float) -> str:
+    """A score: accuracy in percent, any other metric with four significant digits."""
+    return f"{100 * value:.2f}" if _in_percent(board) else f"{value:.4g}"
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """Three significant digits with a decimal prefix: ``1.23 GB``."""
+    if value is None:
+        return MISSING
+    prefixes = ["", "k", "M", "G", "T"]
+    while float(f"{value:.3g}") >= 1000 and len(prefixes) > 1:
+        value /= 1000
+        del prefixes[0]
+    return f"{value:.3g} {prefixes[0]}{unit}".rstrip()
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in a fitting unit: ``3.2 ms``, ``41 s``, ``2.5 h``."""
+    if seconds is None:
+        return MISSING
+    for limit, size, unit in ((1e-3, 1e-6, "\N{MICRO SIGN}s"), (1, 1e-3, "ms"), (120, 1, "s")):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _in_percent(board: Board) -> bool:
+    return board.metric.name == "accuracy"
+
+
+def _score(board: Board, row: Row) -> str:
+    if row.mean is None:
+        return ", ".join(row.statuses)
+    spread = row.standard_error if row.sd is None else row.sd
+    mark = ONE_SEED if row.sd is None else ""
+    if spread is None:
+        return number(board, row.mean)
+    shown = f"{100 * spread:.2f}" if _in_percent(board) else f"{spread:.2g}"
+    return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {shown}{mark}"
+
+
+def _seeds(row: Row) -> str:
+    if not row.lost:
+        return str(len(row.scores))
+    mark = LOST if row.scores else ""
+    return f"{len(row.scores)}/{len(row.scores) + row.lost}{mark}"
+
+
+def _lost(row: Row) -> str:
+    lost = {s: n for s, n in row.statuses.items() if s not in {"ok", "evaluated"}}
+    counts = ", ".join(f"{n} {status}" for status, n in lost.items())
+    return f"{counts} of {sum(row.statuses.values())} runs"
+
+
+def _flops(cost: Cost | None) -> str:
+    if cost is None:
+        return MISSING
+    return UNKNOWN if cost.flops is None else amount(cost.flops)

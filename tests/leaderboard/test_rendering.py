@@ -1,0 +1,193 @@
+"""The pages, against golden files; ``python tests/leaderboard/test_rendering.py`` writes them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from synthetic_results import COST, LOSSY, everything, failed, result_of, seeds, spec_of
+
+from seqbench.errors import OutputError, ResultError
+from seqbench.leaderboard import (
+    Leaderboard,
+    rank,
+    render_csv,
+    render_json,
+    render_markdown,
+    terminal,
+    write_leaderboard,
+)
+from seqbench.leaderboard.text import amount, duration
+from seqbench.result import write_result
+
+GOLDEN = Path(__file__).parent / "golden"
+RENDERERS = {"json": render_json, "md": render_markdown, "csv": render_csv}
+
+
+@pytest.mark.parametrize("kind", RENDERERS)
+def test_pages_are_as_they_were(kind):
+    """A change of a page is seen in review, as a change of its golden file."""
+    expected = (GOLDEN / f"leaderboard.{kind}").read_text(encoding="utf-8")
+    assert RENDERERS[kind](rank(everything())) == expected
+
+
+@pytest.mark.parametrize("kind", RENDERERS)
+def test_an_empty_leaderboard_renders(kind):
+    """As a page that says nothing."""
+    assert RENDERERS[kind](rank([])).endswith("\n")
+
+
+def test_json_reads_back_as_the_same_leaderboard():
+    """Everything is in it, at full precision."""
+    leaderboard = rank(everything())
+    assert Leaderboard.model_validate_json(render_json(leaderboard)) == leaderboard
+
+
+def test_csv_has_one_line_a_row_at_full_precision():
+    """Over all boards, superseded ones included."""
+    leaderboard = rank(everything())
+    boards = [*leaderboard.boards, *leaderboard.superseded]
+    rows = [row for board in boards for row in board.rows]
+    lines = list(csv.DictReader(io.StringIO(render_csv(leaderboard))))
+    assert [line["label"] for line in lines] == [row.label for row in rows]
+    assert [line["mean"] for line in lines] == ["" if r.mean is None else str(r.mean) for r in rows]
+
+
+def test_unknown_flops_are_not_missing_ones():
+    """A cost that was not measured is empty; FLOPs that cannot be counted are n/a."""
+    unknown = COST.model_copy(update={"flops": None, "train_seconds": None})
+    leaderboard = rank(seeds([0.5], cost=unknown))
+    (line,) = csv.DictReader(io.StringIO(render_csv(leaderboard)))
+    assert (line["flops"], line["train_seconds"]) == ("n/a", "")
+    cells = [cell.strip() for cell in row_of(render_markdown(leaderboard)).split("|")]
+    assert "n/a" in cells
+    assert "\N{EN DASH}" in cells
+
+
+def row_of(markdown, name="tcn"):
+    """The table row of a model."""
+    return next(line for line in markdown.splitlines() if line.startswith("|") and name in line)
+
+
+def test_markdown_keeps_what_is_not_markup_in_its_cell():
+    """Names and causes come from plugins and users."""
+    overrides = {"model.a_b": "x|y*<z>\n# no heading"}
+    lost = failed(spec_of(seed=1), error="bad | <b>")
+    page = render_markdown(rank([*seeds([0.5], origin={"overrides": overrides}), lost]))
+    cells = len(row_of(page).replace(r"\|", "").split("|"))
+    assert cells == len(row_of(page, "rank").split("|"))
+    assert r"a\_b=x\|y\*\<z> # no heading" in row_of(page)
+    assert r"bad \| \<b>" in page
+
+
+def test_data_that_are_not_official_are_named():
+    """By the first 8 digits of their fingerprint and by their card."""
+    page = render_markdown(rank(seeds([0.5], data=LOSSY)))
+    assert "## smnist@1f1f1f1f" in page
+    assert "JPEG quality 75" in page
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_every_row_within_its_width(width):
+    """Names fold; no score is cut."""
+    console = Console(width=width, record=True, file=io.StringIO())
+    leaderboard = rank(everything())
+    for part in terminal(leaderboard):
+        console.print(part)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "99.10 \N{PLUS-MINUS SIGN} 0.10" in text
+    assert "0.01112 \N{PLUS-MINUS SIGN} 0.0012" in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (999.7, "1 k"), (104857600, "105 M"), (1.5e12, "1.5 T")],
+)
+def test_amounts_have_three_digits_and_a_prefix(value, text):
+    """Also just below a prefix."""
+    assert amount(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (5e-5, "50 \N{MICRO SIGN}s"),
+        (0.0032, "3.2 ms"),
+        (83.5, "83.5 s"),
+        (300, "5.0 min"),
+        (9000, "2.5 h"),
+    ],
+)
+def test_durations_have_a_fitting_unit(seconds, text):
+    """From microseconds to hours."""
+    assert duration(seconds) == text
+
+
+# Files
+
+
+def test_pages_are_written_from_a_directory_of_results(tmp_path):
+    """Three pages, the same as rendered from the results themselves."""
+    for result in seeds([0.5, 0.6]):
+        write_result(result, tmp_path)
+    leaderboard, unreadable = write_leaderboard(tmp_path, tmp_path / "pages")
+    assert not unreadable
+    assert leaderboard == rank(seeds([0.5, 0.6]))
+    written = {
+        page.name: page.read_text(encoding="utf-8") for page in (tmp_path / "pages").iterdir()
+    }
+    assert written == {
+        f"leaderboard.{kind}": render(leaderboard) for kind, render in RENDERERS.items()
+    }
+
+
+def test_a_truncated_result_does_not_stop_the_others(tmp_path):
+    """It is given back as an error that names the file."""
+    write_result(result_of(), tmp_path)
+    path = write_result(result_of(spec_of(seed=1)), tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    leaderboard, (error,) = write_leaderboard(tmp_path, tmp_path)
+    assert len(leaderboard.boards[0].rows[0].scores) == 1
+    assert str(path) in error.message
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_directory_without_a_readable_result_is_an_error(tmp_path, damaged):
+    """And nothing is written."""
+    if damaged:
+        write_result(result_of(), tmp_path).write_text("{")
+    with pytest.raises(ResultError, match="there are no results below"):
+        write_leaderboard(tmp_path, tmp_path / "pages")
+    assert not (tmp_path / "pages").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
+    """Here because a file is in the way."""
+    write_result(result_of(), tmp_path)
+    (tmp_path / "pages").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_leaderboard(tmp_path, tmp_path / "pages")
+
+
+def test_neither_torch_nor_numpy_is_imported():
+    """A leaderboard renders where no run could be done."""
+    code = (
+        "import sys, seqbench.leaderboard; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'lightning')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for kind, render in RENDERERS.items():
+        page = render(rank(everything()))
+        (GOLDEN / f"leaderboard.{kind}").write_text(page, encoding="utf-8")
