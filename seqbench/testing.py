@@ -95,13 +95,13 @@ def _check_declarations(cls: type[Model], name: str) -> None:
     """Presets and recipes are configs; configs are frozen and survive JSON."""
     from seqbench.resolve import config_from, presets_of, to_json
 
+    params = getattr(cls.Config, "__dataclass_params__", None)
+    if params is None or not params.frozen:
+        raise ModelError(f"{name}: Config is no frozen dataclass", "use @dataclass(frozen=True)")
     presets = presets_of(cls)
-    config: Any
     for preset, config in presets.items():
         if type(config) is not cls.Config:
             raise ModelError(f"{name}: the preset {preset!r} is {config!r}, not a {cls.Config}")
-        if not config.__dataclass_params__.frozen:
-            raise ModelError(f"{name}: Config is not frozen", "use @dataclass(frozen=True)")
         if config_from(cls, json.loads(json.dumps(to_json(config))), "model") != config:
             raise ModelError(f"{name}: the preset {preset!r} changes by a way through JSON")
     for (task, preset), recipe in cls.recipes.items():
