@@ -61,9 +61,11 @@ _RECIPE = Recipe(
 class FlexTCN(Model):
     """Residual blocks of two causal FlexConvs with MAGNet kernels and batch norm.
 
-    Differs from the paper: its anti-aliasing penalty is not applied. An input of another length
-    than the signature's is read as the same signal cut off or continued, at the same sampling
-    rate.
+    An input of another length than the signature's is read as the same signal cut off or
+    continued, at the same sampling rate. In training, batch norm's statistics span all steps; in
+    eval the network is causal.
+
+    Differs from the paper: its anti-aliasing penalty is not applied.
     """
 
     description = "FlexConv network for sequences: MAGNet kernels of learned length (FlexTCN)"
