@@ -33,7 +33,17 @@ from seqbench.result import (
 )
 from seqbench.spec import RunSpec, TrainSpec
 from seqbench.task import FitData, Split, Task, fingerprint, load_task
-from seqbench.train import Diverged, Fitted, Job, Progress, evaluate, fit, seed_everything, seed_of
+from seqbench.train import (
+    Diverged,
+    Fitted,
+    Job,
+    Progress,
+    autocast,
+    evaluate,
+    fit,
+    seed_everything,
+    seed_of,
+)
 
 
 @dataclass(frozen=True)
@@ -257,10 +267,12 @@ def _cost(bench: Bench, fitted: Fitted, test: Split) -> Cost:
     epochs = len(fitted.curve)
     examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * batch)
     peak_bytes = bench.memory.peak_bytes()
-    latency, throughput = measure_inference(bench.network, x)
+    with autocast(bench.device, bench.train_spec.precision):
+        latency, throughput = measure_inference(bench.network, x)
+        flops = count_flops(bench.network, x[:1])
     return Cost(
         parameters=parameters_of(bench.network),
-        flops=count_flops(bench.network, x[:1]),
+        flops=flops,
         train_seconds=seconds,
         examples_per_second=examples / seconds,
         peak_bytes=peak_bytes,
