@@ -78,6 +78,11 @@ class Row(Frozen):
     machines: tuple[str, ...]
 
     @property
+    def preset_name(self) -> str:
+        """``MODEL:PRESET``: the model over several tasks, whose settings may differ by task."""
+        return self.name.partition(" ")[0]
+
+    @property
     def label(self) -> str:
         """What a table calls the row."""
         return f"{self.name} {self.variant}" if self.variant else self.name

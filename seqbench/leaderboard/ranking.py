@@ -450,7 +450,7 @@ def _places(name: str, complete: Sequence[str], boards: Sequence[Board]) -> tupl
 
 
 def _by_name(board: Board) -> dict[str, Row]:
-    """The competing row of each name; of several, the one best by validation."""
+    """The competing row of each model and preset; of several, the one best by validation."""
     sign = -1 if board.metric.higher_is_better else 1
     rows = [row for row in board.rows if row.competes]
     return {
@@ -458,5 +458,5 @@ def _by_name(board: Board) -> dict[str, Row]:
             group,
             key=lambda row: (row.val_mean is None, sign * (row.val_mean or 0.0), row.label),
         )
-        for name, group in _grouped(rows, lambda row: row.name).items()
+        for name, group in _grouped(rows, lambda row: row.preset_name).items()
     }
