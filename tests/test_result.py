@@ -37,7 +37,7 @@ def test_binary_scores_take_a_bit(n):
 
 def test_other_scores_keep_float32():
     """Any other scores come back exactly if they are float32."""
-    scores = [0.5, 1.0, -2.25, 3e10, 0.0]
+    scores = [0.5, 1.0, -2.25, 2.0**35, 0.0]
     packed = Packed.pack(scores)
     assert (packed.encoding, packed.unpack()) == ("float32", scores)
 
