@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
+from seqbench.cost import PeakMemory
 from seqbench.model import Model, load_model
 from seqbench.progress import Lines
 from seqbench.resolve import Plan, config_from, resolve
@@ -85,7 +86,8 @@ def main() -> None:
     alternate = Alternate(lambda: bare_epoch(network, task, data, optimizer, spec.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "last.ckpt"
-        job = Job(spec, 0, plan.spec.id, torch.device("cpu"), checkpoint)
+        device = torch.device("cpu")
+        job = Job(spec, 0, plan.spec.id, device, checkpoint, "", PeakMemory(device))
         fit(build(task, plan), task, data, job, alternate)
     pairs = alternate.pairs[1:]  # the first epoch warms up
     steps = -(-len(data.train) // spec.batch_size)

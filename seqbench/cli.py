@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
@@ -119,7 +121,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         int | None, typer.Option(help="The same as --set train.max_steps=N.")
     ] = None,
     device: Device = "cpu",
-    threads: Annotated[int | None, typer.Option(help="Threads within an operator.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads within an operator.")] = 1,
     output_dir: OutputDir = Path("runs"),
     data_dir: DataDir = None,
 ) -> None:
@@ -131,9 +133,10 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.run import run as run_plan
     from seqbench.spec import Request
 
-    settings = _pairs("--set", set_)
-    settings |= {"train.epochs": epochs} if epochs is not None else {}
-    settings |= {"train.max_steps": max_steps} if max_steps is not None else {}
+    pairs = list(set_ or [])
+    pairs += [f"train.epochs={epochs}"] if epochs is not None else []
+    pairs += [f"train.max_steps={max_steps}"] if max_steps is not None else []
+    settings = _pairs("--set", pairs)
     plan = resolve(Request(task, model, _pairs("--task", task_set), settings, seed))
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
@@ -146,7 +149,9 @@ def run(  # noqa: PLR0913, PLR0917  (options)
 @app.command()
 def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     suite: Annotated[str, typer.Argument(help="A suite's name, or a path to a .toml file.")],
-    jobs: Annotated[int | None, typer.Option(help="Runs at once; default: as cores allow.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at once; default: as cores allow, 1 on a GPU.")
+    ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="These seeds instead of the suite's; repeatable.")
     ] = None,
@@ -166,7 +171,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.suite import load_suite
 
     what = load_suite(suite)
-    jobs = jobs if jobs is not None else max(1, (os.cpu_count() or 1) // what.threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if jobs is None:
+        jobs = max(1, (cores or 1) // what.threads) if device == "cpu" else 1
     if jobs < 1:
         raise ConfigError(f"--jobs cannot be {jobs}: expected 1 or more")
     output_dir = output_dir or Path("runs") / what.name
@@ -175,9 +182,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     effort = Effort(place, jobs, report.Counter(console), retry_failed)
     with _interruptible():
         errors = run_suite(what, effort, tuple(seed or ()))
-    _render(output_dir, output_dir, console)
     for error in errors:
         _complain(error)
+    _render(output_dir, output_dir, console)
     if errors:
         raise typer.Exit(2)
 
@@ -203,6 +210,8 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
         _complain(error)
     names = "leaderboard.json, leaderboard.md, leaderboard.csv"
     console.print(f"wrote {names} in {output_dir}", highlight=False, soft_wrap=True)
+    if unreadable:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -232,6 +241,8 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"{option} {text!r} is not of the form NAME=VALUE")
+        if name in pairs:
+            raise ConfigError(f"{name} is set twice: to {pairs[name]!r} and to {value!r}")
         pairs[name] = value
     return pairs
 

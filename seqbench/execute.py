@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from seqbench.errors import PluginError
+from seqbench.errors import PluginError, SeqbenchError
 from seqbench.executors.local import Work, execute
 from seqbench.resolve import Plan, resolve
-from seqbench.result import Result, Status, check_writable, result_path
-from seqbench.run import Place, existing
+from seqbench.result import Result, check_writable
+from seqbench.run import RETRIED, Place, existing, prepare_device
 from seqbench.spec import Request
 from seqbench.suite import Suite, requests_of
 
@@ -36,45 +36,53 @@ class Effort:
     watcher: Watcher
     retry_failed: bool = False
 
-    def execute(self, works: Iterable[Work]) -> None:
-        """Do those works that have left no Result yet."""
+    def execute(self, works: Iterable[Work]) -> list[SeqbenchError]:
+        """Do those works that have left no Result yet; give what stopped some from being done."""
         missing = [work for work in works if self._is_missing(work)]
         self.watcher.start(len(missing))
-        execute(missing, self.place, self.jobs, self.watcher.done)
+        return execute(missing, self.place, self.jobs, self.watcher.done)
 
     def _is_missing(self, work: Work) -> bool:
         output_dir = work.results_in(self.place).output_dir
         result = existing(work.plan.spec, output_dir)
         if result is None:
             return True
-        if self.retry_failed and result.status in (Status.FAILED, Status.OOM, Status.TIMEOUT):
-            (output_dir / result_path(work.plan.spec)).unlink()
-            return True
-        return False
+        return self.retry_failed and result.status in RETRIED
 
 
 def run_suite(
     suite: Suite, effort: Effort, seeds: tuple[int, ...] | None = None
-) -> list[PluginError]:
+) -> list[SeqbenchError]:
     """Do all runs of a suite that have no Result yet.
 
-    A plugin that cannot be loaded costs only its own runs: its error is given back.
+    A plugin that cannot be loaded, or data that are not there, cost only their own runs, which
+    leave no Result: the errors are given back.
 
     Raises:
-        SeqbenchError: the suite names what there is not, or a Result cannot be written or read.
+        SeqbenchError: the suite names what there is not, the device is not there, or a Result
+            cannot be written or read.
 
     """
     requests, errors = _resolvable(requests_of(suite, seeds))
+    prepare_device(effort.place)
     check_writable(effort.place.output_dir)
-    plans = _searched(suite, requests, effort) if suite.search else map(resolve, requests)
+    trials = _trials(suite, requests)
+    if trials:
+        candidates = itertools.chain.from_iterable(trials.values())
+        errors += effort.execute(Work(plan, trial=True) for plan in candidates)
+    plans = [
+        _chosen(suite, request, trials.get(_regardless_of_seed(request), []), effort.place)
+        for request in requests
+    ]
     distinct = {plan.spec.id: plan for plan in plans}
-    effort.execute(Work(plan) for plan in distinct.values())
-    return errors
+    errors += effort.execute(Work(plan) for plan in distinct.values())
+    return list({str(error): error for error in errors}.values())
 
 
-def _resolvable(requests: list[Request]) -> tuple[list[Request], list[PluginError]]:
+def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchError]]:
     """The requests whose plugins load, and one error for each plugin that does not."""
-    good, errors = [], {}
+    good: list[Request] = []
+    errors: dict[str, SeqbenchError] = {}
     for request in requests:
         try:
             resolve(request)
@@ -85,8 +93,8 @@ def _resolvable(requests: list[Request]) -> tuple[list[Request], list[PluginErro
     return good, list(errors.values())
 
 
-def _searched(suite: Suite, requests: list[Request], effort: Effort) -> list[Plan]:
-    """Plans with the settings that the search chose, where there is no published recipe.
+def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
+    """What a search tries for each request without a published recipe, whatever its seed.
 
     Every candidate is trained at the first seed within the run's own budget, never tested; the
     run of that seed then goes on from the end of the best candidate's training.
@@ -94,14 +102,11 @@ def _searched(suite: Suite, requests: list[Request], effort: Effort) -> list[Pla
     trials: dict[str, list[Plan]] = {}
     for request in requests:
         key = _regardless_of_seed(request)
-        if key not in trials and resolve(request).origin.settings != "published":
+        free = any(path not in request.settings for path in suite.search)
+        if free and key not in trials and resolve(request).origin.recipe_source is None:
             first = dataclasses.replace(request, seed=requests[0].seed)
             trials[key] = [resolve(candidate) for candidate in _candidates(suite, first)]
-    effort.execute(Work(plan, trial=True) for plans in trials.values() for plan in plans)
-    return [
-        _chosen(suite, request, trials.get(_regardless_of_seed(request), []), effort.place)
-        for request in requests
-    ]
+    return trials
 
 
 def _regardless_of_seed(request: Request) -> str:

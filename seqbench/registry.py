@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
@@ -41,18 +43,37 @@ class Entry:
 def entries(group: str) -> dict[str, Entry]:
     """Everything registered in ``group``, by name, sorted; imports no plugin."""
     claims: dict[str, list[Entry]] = defaultdict(list)
-    for point in entry_points(group=group):
+    for point in _points(group):
         entry = _entry(point)
         if entry not in claims[entry.name]:
             claims[entry.name].append(entry)
     return {name: _settle(claims[name]) for name in sorted(claims)}
 
 
+def _points(group: str) -> Iterator[EntryPoint]:
+    """The entry points of all distributions; one whose metadata cannot be parsed has none."""
+    seen = set()
+    for dist in distributions():
+        if dist.name in seen:  # shadowed by an earlier place on sys.path
+            continue
+        seen.add(dist.name)
+        try:
+            yield from dist.entry_points.select(group=group)
+        except Exception as error:  # a line without `=` is a TypeError or worse
+            warnings.warn(
+                f"the entry points of {dist.name} {dist.version} cannot be read: {error}",
+                stacklevel=2,
+            )
+
+
 def _entry(point: EntryPoint) -> Entry:
     dist = point.dist
     name, version = (dist.name, dist.version) if dist else ("unknown", "unknown")
     entry = Entry(point.group, point.name, name, version, point.value)
-    package = point.module.split(".")[0]
+    try:
+        package = point.module.split(".")[0]
+    except AttributeError:
+        return replace(entry, broken=f"{point.value!r} is not of the form module:Class")
     if importlib.util.find_spec(package) is None:
         return replace(entry, broken=f"there is no module {package!r}")
     return entry
@@ -105,7 +126,9 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
         return None, entry.broken
     try:
         loaded: Any = EntryPoint(entry.name, entry.value, entry.group).load()
-    except (Exception, SystemExit) as error:  # a plugin may fail in any way; others go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may fail in any way, or exit; others go on
         return None, f"{type(error).__name__}: {error}"
     cause = _misfit(loaded, base)
     return (None, cause) if cause else (loaded, None)

@@ -129,8 +129,11 @@ def _override(base: dict[str, Any], overrides: Mapping[str, Any], owner: str) ->
         *parents, last = path.split(".")
         for i, part in enumerate(parents):
             at = _step(at, part, path, ".".join(parents[:i]), owner)
-        if isinstance(_step(at, last, path, ".".join(parents), owner), dict):
+        before = _step(at, last, path, ".".join(parents), owner)
+        if isinstance(before, dict):
             raise ConfigError(f"cannot set {path!r} as a whole", "set its fields one by one")
+        if isinstance(value, bool) and not isinstance(before, bool | str | None):
+            raise ConfigError(f"{path} cannot be {value!r}: expected a number")
         if path == _SCHEDULE_KIND:
             merged["train"]["schedule"] = _train_spec({"schedule": {"kind": value}}).model_dump(
                 mode="json"

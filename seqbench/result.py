@@ -143,7 +143,12 @@ class Plugin(Frozen):
 
 
 class Provenance(Frozen):
-    """What ran it, where and when."""
+    """What ran it, where and when.
+
+    ``started_at`` and ``seconds`` are of the sitting that ended the run; an interrupted run's
+    whole training time is ``Cost.train_seconds``. ``commit`` is that of the checkout that
+    seqbench was imported from, ``None`` for an installed package.
+    """
 
     seqbench: str
     task_plugin: Plugin

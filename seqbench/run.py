@@ -45,18 +45,22 @@ from seqbench.train import (
     seed_of,
 )
 
+RETRIED = (Status.FAILED, Status.OOM, Status.TIMEOUT)
+"""How a run may have ended for reasons that lie outside its spec."""
+
 
 @dataclass(frozen=True)
 class Place:
     """Where a run happens and leaves its files; decides nothing about its outcome on one machine.
 
-    ``threads`` are torch's within one operator; ``None`` leaves torch's own choice.
+    ``threads`` are torch's within one operator, never picked by the hardware: the last bits of a
+    sum depend on them.
     """
 
     output_dir: Path
     data_dir: Path | None = None
     device: str = "cpu"
-    threads: int | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,22 @@ class Bench:
             run_id=self.plan.spec.id,
             device=self.device,
             checkpoint=self.folder / "last.ckpt",
+            data_sha256=fingerprint([self.data.train, self.data.val], self.task.constants),
+            memory=self.memory,
         )
 
 
 def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
     """Do one run, or continue it, or give the Result that it left when it was done before.
 
+    A run that failed before is done again.
+
     Raises:
         SeqbenchError: the run cannot be done as asked; no Result is written.
 
     """
-    if (done := existing(plan.spec, place.output_dir)) is not None:
+    done = existing(plan.spec, place.output_dir)
+    if done is not None and done.status not in RETRIED:
         return done
     bench = prepare(plan, place)
     check_writable(place.output_dir)
@@ -182,14 +191,15 @@ def prepare_device(place: Place) -> torch.device:
         ConfigError: there is no such device here.
 
     """
-    if place.threads is not None and place.threads < 1:
+    if place.threads < 1:
         raise ConfigError(f"threads cannot be {place.threads}: expected 1 or more")
-    if place.threads is not None:
-        torch.set_num_threads(place.threads)
+    torch.set_num_threads(place.threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     try:
         device = torch.device(place.device)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError(f"training on {device.type!r} is not supported")  # noqa: TRY301
         torch.zeros((), device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -266,7 +276,7 @@ def _cost(bench: Bench, fitted: Fitted, test: Split) -> Cost:
     seconds = sum(point.train_seconds for point in fitted.curve)
     epochs = len(fitted.curve)
     examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * batch)
-    peak_bytes = bench.memory.peak_bytes()
+    peaks = [peak for peak in (bench.memory.peak_bytes(), fitted.peak_bytes) if peak is not None]
     with autocast(bench.device, bench.train_spec.precision):
         latency, throughput = measure_inference(bench.network, x)
         flops = count_flops(bench.network, x[:1])
@@ -275,7 +285,7 @@ def _cost(bench: Bench, fitted: Fitted, test: Split) -> Cost:
         flops=flops,
         train_seconds=seconds,
         examples_per_second=examples / seconds,
-        peak_bytes=peak_bytes,
+        peak_bytes=max(peaks, default=None),
         latency_seconds=latency,
         throughput=throughput,
         throughput_batch=len(x),
@@ -340,7 +350,7 @@ def record_failure(plan: Plan, place: Place, status: Status, error: str, seconds
         done = existing(plan.spec, place.output_dir)
     except ResultError:
         done = None
-    if done is not None:
+    if done is not None and done.status not in RETRIED:
         return done
     result = failure(plan, place, status, error, seconds)
     write_result(result, place.output_dir)

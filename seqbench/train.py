@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
 from seqbench.model import Model
 from seqbench.result import Epoch, write_atomically
@@ -52,13 +53,15 @@ class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
 
 @dataclass(frozen=True)
 class Job:
-    """What ``fit`` is asked to do: how to train, from which seed, for which run."""
+    """What ``fit`` is asked to do: how to train, from which seed, for which run on which data."""
 
     spec: TrainSpec
     seed: int
     run_id: str
     device: torch.device
     checkpoint: Path
+    data_sha256: str
+    memory: PeakMemory
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Fitted:
     chosen_epoch: int
     val_scores: list[float]
     curve: tuple[Epoch, ...]
+    peak_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ class Learner(LightningModule):
         self.best: dict[str, Tensor] = {}
         self.best_scores: list[float] = []
         self.chosen_epoch = 0
+        self.peak_bytes: int | None = None
         self.optimizer = optimizer_for(network, job.spec)
         self.progress: Progress | None = None
         self._loss_sum = torch.zeros((), device=job.device)
@@ -296,6 +301,8 @@ class Learner(LightningModule):
             self.chosen_epoch, self.best_scores = epoch, scores
             self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.curve.append(point)
+        peaks = [p for p in (self.peak_bytes, self.job.memory.peak_bytes()) if p is not None]
+        self.peak_bytes = max(peaks, default=None)
         save_checkpoint(self)
         if self.progress:
             self.progress.epoch(point)
@@ -335,6 +342,7 @@ def fit(
         chosen_epoch=learner.chosen_epoch,
         val_scores=learner.best_scores,
         curve=tuple(learner.curve),
+        peak_bytes=learner.peak_bytes,
     )
 
 
@@ -365,6 +373,8 @@ def save_checkpoint(learner: Learner) -> None:
     buffer = io.BytesIO()
     state = {
         "run_id": learner.job.run_id,
+        "data_sha256": learner.job.data_sha256,
+        "peak_bytes": learner.peak_bytes,
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "curve": [point.model_dump() for point in learner.curve],
@@ -383,7 +393,7 @@ def load_checkpoint(learner: Learner) -> None:
         return
     try:
         state = torch.load(path, map_location=learner.job.device, weights_only=True)
-        run_id = state["run_id"]
+        run_id, data_sha256 = state["run_id"], state["data_sha256"]
     except Exception as error:
         raise ResultError(
             f"the checkpoint {path} cannot be read: {type(error).__name__}: {error}",
@@ -394,9 +404,16 @@ def load_checkpoint(learner: Learner) -> None:
             f"the checkpoint {path} is of run {run_id}, expected {learner.job.run_id}",
             "delete it and the run starts from the beginning",
         )
+    if data_sha256 != learner.job.data_sha256:
+        raise ResultError(
+            f"the checkpoint {path} was made on other data ({data_sha256[:8]}) than there are now "
+            f"({learner.job.data_sha256[:8]})",
+            "use another --output-dir, or delete it and the run starts from the beginning",
+        )
     learner.network.load_state_dict(state["network"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.curve = [Epoch.model_validate(point) for point in state["curve"]]
     learner.best = state["best"]
     learner.best_scores = state["best_scores"]
     learner.chosen_epoch = state["chosen_epoch"]
+    learner.peak_bytes = state["peak_bytes"]

@@ -39,6 +39,11 @@ WRONG = {
     "unknown preset": (("run", "tiny-sum", "tiny-mlp:larg"), "did you mean 'large'"),
     "unknown setting": ((*RUN, "--set", "model.hiden=3"), "did you mean 'model.hidden'"),
     "wrong type": ((*RUN, "--set", "model.hidden=lots"), "model.hidden cannot be 'lots'"),
+    "truth for a number": ((*RUN, "--set", "train.batch_size=true"), "expected a number"),
+    "truth for a size": ((*RUN, "--set", "model.hidden=true"), "expected a number"),
+    "set twice": ((*RUN, "--set", "train.epochs=3"), "set twice"),
+    "device of no use": ((*RUN, "--device", "meta"), "'meta' cannot be used"),
+    "suite on no device": (("leaderboard", "quick", "--device", "cuda:9"), "cannot be used"),
     "not a pair": ((*RUN, "--set", "model.hidden"), "not of the form NAME=VALUE"),
     "unknown task setting": ((*RUN, "--task", "size=3"), "task.length"),
     "negative epochs": (("run", "tiny-sum", "tiny-mlp", "--epochs", "-3"), "cannot be -3"),
@@ -119,7 +124,7 @@ def test_leaderboard_goes_on_beside_a_damaged_result(seqbench, tmp_path):
     paths = sorted((tmp_path / "runs" / "results").glob("*/*.json"))
     paths[0].write_text(paths[0].read_text()[:500])
     code, out, err = seqbench("render", "runs", "--output-dir", "pages")
-    assert code == 0
+    assert code == 2
     assert paths[0].name in err
     assert "tiny-mlp" in out
     assert {path.suffix for path in (tmp_path / "pages").iterdir()} == {".json", ".md", ".csv"}

@@ -53,6 +53,15 @@ def test_missing_module_is_known_without_loading(install_plugin):
         load_task("gone")
 
 
+def test_malformed_entry_points_stay_alone(install_plugin):
+    """A value that is no module:Class is broken; a line that is none costs its own file only."""
+    install_plugin("odd-dist", "odd", "x = 1", "[seqbench.models]\nodd = not a module!!\n")
+    assert "not of the form module:Class" in registry.entries(registry.MODELS)["odd"].broken
+    install_plugin("worse-dist", "worse", "x = 1", "[seqbench.models]\nno equals sign\n")
+    with pytest.warns(UserWarning, match="worse-dist 9.1 cannot be read"):
+        assert "tiny-mlp" in registry.entries(registry.MODELS)
+
+
 def test_name_claimed_twice(install_plugin):
     """Neither claimant wins; both are named; other names are untouched."""
     install_plugin("first-dist", "first", "x = 1", "[seqbench.models]\nsame = first:A\n")

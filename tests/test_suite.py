@@ -127,6 +127,28 @@ def test_broken_plugin_costs_only_its_own_runs(tmp_path, install_plugin):
     assert "ZeroDivisionError" in errors[0].message
 
 
+def test_missing_data_leave_no_result(tmp_path):
+    """A run without its data is an error that is said, not a failed Result that stays."""
+    text = SUITE.replace('["tiny-sum"]', '["smnist", "tiny-sum"]').replace(
+        '"tiny-raising", "tiny-dying", "tiny-misshapen"', ""
+    )
+    place = Place(tmp_path / "out", data_dir=tmp_path / "nothing")
+    errors = run_suite(suite_of(tmp_path, text), Effort(place, 2, Watch()))
+    results, _ = read_results(tmp_path / "out")
+    assert {result.spec.task.name for result in results} == {"tiny-sum"}
+    assert len(errors) == 1
+    assert "seqbench fetch smnist" in str(errors[0])
+
+
+def test_what_the_suite_sets_is_not_searched(tmp_path):
+    """A value that a block sets itself is kept, and the row does not say `searched`."""
+    text = SEARCH.replace('"train.epochs" = 4', '"train.epochs" = 4, "train.learning_rate" = 0.1')
+    do(suite_of(tmp_path, text), tmp_path)
+    results, _ = read_results(tmp_path / "out")
+    fixed = [r for r in results if r.spec.train.epochs == 4]
+    assert {(r.origin.settings, r.spec.train.learning_rate) for r in fixed} == {("custom", 0.1)}
+
+
 def test_wrong_name_stops_before_the_first_run(tmp_path):
     """A slip in a suite is found before hours are spent."""
     with pytest.raises(UnknownNameError, match="tiny-mlp"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seqbench import train
+from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
 from seqbench.model import load_model
 from seqbench.spec import Constant, Cosine, Plateau, Steps, TrainSpec
@@ -13,14 +14,23 @@ from seqbench.task import load_task
 from seqbench.train import Clock, Diverged, Job, fit, learning_rate_factor, seed_everything, seed_of
 
 
-def fitted(path, seed=0, **settings):
+def fitted(path, seed=0, data="00", **settings):
     """Train the tiny network, with its checkpoint at ``path``."""
     task = load_task("tiny-sum")()
     model = load_model("tiny-mlp")
     seed_everything(seed_of(seed, -1))
     network = model(model.Config(), task.signature)
     settings = {"epochs": 4, "learning_rate": 1e-2} | settings
-    job = Job(TrainSpec(**settings), seed, "run", torch.device("cpu"), path / "last.ckpt")
+    device = torch.device("cpu")
+    job = Job(
+        spec=TrainSpec(**settings),
+        seed=seed,
+        run_id="run",
+        device=device,
+        checkpoint=path / "last.ckpt",
+        data_sha256=data,
+        memory=PeakMemory(device),
+    )
     return fit(network, task, task.fit_data(), job)
 
 
@@ -142,6 +152,13 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
     torch.save(state | {"run_id": "other"}, tmp_path / "last.ckpt")
     with pytest.raises(ResultError, match="of run other, expected run"):
         fitted(tmp_path)
+
+
+def test_checkpoint_of_other_data_is_refused(tmp_path):
+    """A training never goes on with data that it did not begin with."""
+    fitted(tmp_path, data="11")
+    with pytest.raises(ResultError, match="made on other data"):
+        fitted(tmp_path, data="22")
 
 
 CLOCK = Clock(steps_per_epoch=10, total_steps=100)

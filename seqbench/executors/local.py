@@ -7,19 +7,22 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
 
 from seqbench import registry
-from seqbench.errors import SeqbenchError
+from seqbench.errors import ConfigError, DataError, OutputError, ResultError, SeqbenchError
 from seqbench.progress import Lines
 from seqbench.resolve import Plan
 from seqbench.result import Result, Status
@@ -46,15 +49,20 @@ class Running:
 
     work: Work
     process: BaseProcess
+    refusal: Connection
     started: float
 
 
-def execute(works: Sequence[Work], place: Place, jobs: int, done: Callable[[Result], None]) -> None:
+def execute(
+    works: Sequence[Work], place: Place, jobs: int, done: Callable[[Result], None]
+) -> list[SeqbenchError]:
     """Do all runs, at most ``jobs`` at once; call ``done`` with each Result as it arrives.
 
-    A run that raises or whose process dies leaves a Result with status ``failed`` (or ``oom``);
-    the others go on. What a run prints goes to ``checkpoints/ID/run.log``. When this process is
-    interrupted all runs stop; they continue from their checkpoints next time.
+    A run whose model fails, or whose process dies, leaves a Result with status ``failed`` (or
+    ``oom``); the others go on. A run that cannot be done here (no data, a damaged checkpoint)
+    leaves none: the errors of such runs are given back, each once. What a run prints goes to
+    ``checkpoints/ID/run.log``. When this process is interrupted all runs stop; they continue
+    from their checkpoints next time.
 
     Raises:
         SeqbenchError: a Result cannot be written or read.
@@ -64,20 +72,31 @@ def execute(works: Sequence[Work], place: Place, jobs: int, done: Callable[[Resu
     context.set_forkserver_preload([__name__, *_modules(works)])
     waiting = list(reversed(works))
     running: dict[int, Running] = {}
+    refusals: dict[str, SeqbenchError] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                work = waiting.pop()
-                process = context.Process(target=_child, args=(work, place), daemon=True)
-                process.start()
-                running[process.sentinel] = Running(work, process, time.monotonic())
+                started = _start(context, waiting.pop(), place)
+                running[started.process.sentinel] = started
             for sentinel in wait(list(running)):
-                if isinstance(sentinel, int):
-                    done(_outcome(running.pop(sentinel), place))
+                outcome = _outcome(running.pop(cast("int", sentinel)), place)
+                if isinstance(outcome, Result):
+                    done(outcome)
+                else:
+                    refusals[str(outcome)] = outcome
     finally:
         for item in running.values():
             item.process.terminate()
             item.process.join()
+    return list(refusals.values())
+
+
+def _start(context: ForkServerContext, work: Work, place: Place) -> Running:
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(work, place, sender), daemon=True)
+    process.start()
+    sender.close()
+    return Running(work, process, receiver, time.monotonic())
 
 
 def _modules(works: Iterable[Work]) -> list[str]:
@@ -88,20 +107,29 @@ def _modules(works: Iterable[Work]) -> list[str]:
     return sorted({entry.value.partition(":")[0] for entry in entries})
 
 
-def _outcome(item: Running, place: Place) -> Result:
+def _outcome(item: Running, place: Place) -> Result | SeqbenchError:
     item.process.join()
     target = item.work.results_in(place)
     result = existing(item.work.plan.spec, target.output_dir)
     if result is not None:
         return result
+    try:
+        return SeqbenchError(*item.refusal.recv())
+    except EOFError:
+        pass  # the process died without a word
     code = item.process.exitcode
-    status = Status.OOM if code == -signal.SIGKILL else Status.FAILED
-    error = f"the process ended with exit code {code} and left no result"
+    if code == -signal.SIGKILL:
+        status, error = Status.OOM, "the process was killed (SIGKILL), probably out of memory"
+    else:
+        status = Status.FAILED
+        error = f"the process ended with exit code {code} and left no result"
     return record_failure(item.work.plan, target, status, error, time.monotonic() - item.started)
 
 
-def _child(work: Work, place: Place) -> None:
+def _child(work: Work, place: Place, refuse: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     _log_to(place, work)
     started = time.monotonic()
     do = run_trial if work.trial else run
@@ -109,8 +137,19 @@ def _child(work: Work, place: Place) -> None:
         do(work.plan, place, Lines(Console(file=sys.stdout, width=120)))
     except (MemoryError, torch.OutOfMemoryError) as error:
         _failed(work, place, Status.OOM, error, started)
+    except (ConfigError, DataError, OutputError, ResultError) as error:
+        traceback.print_exc()
+        refuse.send((error.message, error.hint))
     except Exception as error:  # whatever a plugin raises must not lose the other runs
         _failed(work, place, Status.FAILED, error, started)
+
+
+def _die_with_parent() -> None:
+    """Leave no run behind that nobody waits for, however the parent ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _failed(work: Work, place: Place, status: Status, error: BaseException, started: float) -> None:
