@@ -11,7 +11,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -36,7 +35,7 @@ class Lines:
 
 
 class Bar:
-    """A bar over all optimiser steps, with the last epoch's numbers beside it."""
+    """A bar over all optimiser steps, below one line an epoch."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -52,7 +51,7 @@ class Bar:
 
     def epoch(self, point: Epoch) -> None:
         """Show how the epoch went."""
-        self._progress.update(self._task, description=describe(point))
+        self._progress.console.print(describe(point), highlight=False)
 
 
 def describe(point: Epoch) -> str:
@@ -78,7 +77,6 @@ def shown(console: Console) -> Iterator[Lines | Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress)

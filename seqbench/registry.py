@@ -130,13 +130,15 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
         raise
     except BaseException as error:  # a plugin may fail in any way, or exit; others go on
         return None, f"{type(error).__name__}: {error}"
-    cause = _misfit(loaded, base)
+    cause = _misfit(loaded, base, entry)
     return (None, cause) if cause else (loaded, None)
 
 
-def _misfit(loaded: object, base: type) -> str | None:
+def _misfit(loaded: object, base: type, entry: Entry) -> str | None:
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         return f"it is {loaded!r}, not a subclass of {base.__module__}.{base.__name__}"
+    if entry.group == TASKS and getattr(loaded, "name", None) != entry.name:
+        return f"its class says name = {getattr(loaded, 'name', None)!r}"
     version = getattr(loaded, "api_version", None)
     if version != API_VERSION:
         return f"it is written for plugin API {version}; this seqbench speaks {API_VERSION}"
