@@ -167,19 +167,24 @@ def test_help_needs_no_torch():
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_says_how_to_go_on(stop, tmp_path):
     """Ctrl-C and a polite kill end with one line and exit code 130, not with a traceback."""
-    command = [sys.executable, "-m", "seqbench.cli", *RUN[:3], "--set", "train.epochs=100000"]
+    command = [sys.executable, "-m", "seqbench.cli", *RUN[:3], "--set", "train.epochs=5000"]
     process = subprocess.Popen(
         [*command, "--output-dir", str(tmp_path)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # pytest-xdist's workers ignore SIGINT, and a process inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     while not list(tmp_path.glob("checkpoints/*/last.ckpt")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(stop)
-    _, err = process.communicate()
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "the same command continues" in err
     assert "Traceback" not in err
