@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,9 @@ class Bench:
             raise ConfigError(f"run {self.plan.spec.id} evaluates weights and trains nothing")
         return self.plan.spec.train
 
-    @property
+    @cached_property
     def job(self) -> Job:
-        """What ``fit`` is asked."""
+        """What ``fit`` is asked; made once, since it hashes the data."""
         return Job(
             spec=self.train_spec,
             seed=self.plan.spec.seed,
@@ -301,7 +302,7 @@ def _data(bench: Bench, test: Split | None = None) -> Data:
     data, constants = bench.data, bench.task.constants
     sources = [data.train.source] + ([test.source] if test else [])
     return Data(
-        fit_sha256=fingerprint([data.train, data.val], constants),
+        fit_sha256=bench.job.data_sha256,
         test_sha256=fingerprint([test], constants) if test else None,
         source_sha256=data.train.source.sha256,
         test_source_sha256=test.source.sha256 if test else None,
