@@ -1,80 +1,427 @@
-"""Causal convolutions, exact for every length: directly, by FFT, and with a generated kernel.
+"""Convolutions over one or more axes, exact for every length: directly, by FFT, and generated.
 
-All of them compute ``y[b, o, t] = sum over i, j of h[o, i, j] x[b, i, t - j]`` with x zero before
-its first step. The first tap of a kernel belongs to the current step, the next to the one before.
+All of them compute ``y[b, o, t] = sum over i, j of h[o, i, j] x[b, i, t + offset - j]`` for t from
+0 to ``size - 1``, along every axis, with x zero outside. With offset 0 and the size of x (the
+defaults) that is the causal convolution: the first tap of a kernel belongs to the current step,
+the next to the one before. An offset of half the kernel centres it; the offset ``L - m`` gives
+the last m outputs alone.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+Sizes = Sequence[int]
+
+_CHUNK_BYTES = 8 << 20
+"""Frequencies are worked on in chunks whose largest array is about so big: it stays in cache."""
+_CACHE_BYTES = 2 << 20
+"""Examples are transformed and transposed in groups of about so much."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which outputs of a convolution are wanted: along every axis, of a kernel of ``taps``."""
+
+    taps: tuple[int, ...]
+    offset: tuple[int, ...]
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blocks(Window):
+    """How a window is computed by transforms: overlap-save in blocks, along every axis.
+
+    Outputs come in blocks of ``hop``, each from the transform of ``n`` inputs that begin
+    ``taps - 1`` before it, so that no wanted output is mixed with another that wraps around.
+    """
+
+    n: tuple[int, ...]
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of time, counted from the last."""
+        return tuple(range(-len(self.n), 0))
+
+    @property
+    def hop(self) -> tuple[int, ...]:
+        """Outputs of a block."""
+        return tuple(n - k + 1 for n, k in zip(self.n, self.taps, strict=True))
+
+    @property
+    def count(self) -> tuple[int, ...]:
+        """Blocks along each axis."""
+        return tuple(-(-m // hop) for m, hop in zip(self.size, self.hop, strict=True))
+
+    @property
+    def half(self) -> tuple[int, ...]:
+        """Frequencies of a real transform along each axis."""
+        return (*self.n[:-1], self.n[-1] // 2 + 1)
+
+    def padding(self, shape: Sizes) -> list[int]:
+        """What stands before and after the inputs of all blocks, as ``functional.pad`` takes it."""
+        axes = zip(shape, self.taps, self.offset, self.hop, self.count, strict=True)
+        sides = [(k - 1 - c, count * hop + c - length) for length, k, c, hop, count in axes]
+        return [side for pair in reversed(sides) for side in pair]
+
+    def inputs(self, x: Float[Tensor, "batch channel *time"]) -> Tensor:
+        """The inputs of every block: (batch, channel, blocks..., n...)."""
+        x = _padded(x, self.padding(x.shape[2:]))
+        for axis, (n, hop) in enumerate(zip(self.n, self.hop, strict=True)):
+            x = x.unfold(2 + axis, n, hop)
+        return x
+
+    def add_inputs(self, blocks: Tensor, shape: Sizes) -> Tensor:
+        """What ``inputs`` does, transposed: the sum of overlapping blocks."""
+        for axis in reversed(range(len(self.n))):
+            blocks = _overlap_added(blocks, 2 + axis, self.hop[axis])
+        return _padded(blocks, [-side for side in self.padding(shape)])
+
+    def outputs(self, blocks: Tensor) -> Tensor:
+        """The wanted outputs of every block, one after the other."""
+        kept = blocks[(..., *(slice(k - 1, None) for k in self.taps))]
+        dims = len(self.n)
+        order = [0, 1, *(2 + a + b * dims for a in range(dims) for b in range(2))]
+        joined = kept.permute(order).reshape(
+            *kept.shape[:2], *(c * h for c, h in zip(self.count, self.hop, strict=True))
+        )
+        return joined[(..., *(slice(0, m) for m in self.size))]
+
+    def place_outputs(self, y: Tensor) -> Tensor:
+        """What ``outputs`` does, transposed: outputs at their places in blocks of zeros."""
+        short = [c * h - m for c, h, m in zip(self.count, self.hop, self.size, strict=True)]
+        before = [k - 1 for k in self.taps]
+        if math.prod(self.count) == 1:
+            sides = [side for pair in zip(before, short, strict=True) for side in pair[::-1]]
+            y = _padded(y, sides[::-1])
+            return y.reshape(*y.shape[:2], *self.count, *self.n)
+        y = _padded(y, [side for s in reversed(short) for side in (0, s)])
+        for axis, hop in enumerate(self.hop):
+            y = y.unfold(2 + axis, hop, hop)
+        return _padded(y, [side for k in reversed(before) for side in (k, 0)])
+
+
+def _padded(x: Tensor, sides: Sequence[int]) -> Tensor:
+    """``functional.pad``, which copies; where nothing is added, a view."""
+    if max(sides) > 0:
+        return functional.pad(x, list(sides))
+    for axis, (before, after) in enumerate(zip(sides[::2], sides[1::2], strict=True)):
+        x = x.narrow(-1 - axis, -before, x.shape[-1 - axis] + before + after)
+    return x
+
+
+def _overlap_added(blocks: Tensor, axis: int, hop: int) -> Tensor:
+    """Blocks along ``axis``, their samples along the last axis, added up ``hop`` apart."""
+    count, n = blocks.shape[axis], blocks.shape[-1]
+    blocks = blocks.movedim((axis, -1), (-2, -1))
+    if count == 1:
+        return blocks.squeeze(-2).movedim(-1, axis)
+    out = blocks.new_zeros(*blocks.shape[:-2], (count - 1) * hop + n)
+    for i in range(count):
+        out[..., i * hop : i * hop + n] += blocks[..., i, :]
+    return out.movedim(-1, axis)
 
 
 def direct_convolution(
-    x: Float[Tensor, "batch c_in time"], kernel: Float[Tensor, "c_out c_in tap"]
-) -> Float[Tensor, "batch c_out time"]:
-    """The convolution in the time domain: time x taps products a pair of channels."""
-    padded = functional.pad(x, (kernel.shape[-1] - 1, 0))
-    return functional.conv1d(padded, kernel.flip(-1))
+    x: Float[Tensor, "batch c_in *time"],
+    kernel: Float[Tensor, "c_out c_in_of_group *tap"],
+    offset: Sizes | None = None,
+    size: Sizes | None = None,
+) -> Float[Tensor, "batch c_out *out"]:
+    """The convolution in the time domain: time x taps products a pair of channels.
+
+    A kernel over fewer channels than ``x`` has is one of so many groups: over 1, of each channel.
+    """
+    taps, shape = kernel.shape[2:], x.shape[2:]
+    offset, size = _defaults(shape, offset, size)
+    axes = zip(taps, shape, offset, size, strict=True)
+    padding = [(k - 1 - c, c + m - length) for k, length, c, m in axes]
+    padded = functional.pad(x, [side for pair in reversed(padding) for side in pair])
+    mirrored = kernel.flip(list(range(2, kernel.ndim)))
+    if padded.shape[1:] == mirrored.shape[1:]:  # one output: a product of matrices
+        y = padded.flatten(1) @ mirrored.flatten(1).mT
+        return y.reshape(*y.shape, *size)
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(taps) - 1]
+    return convolve(padded, mirrored, groups=x.shape[1] // kernel.shape[1])
 
 
 def fft_convolution(
-    x: Float[Tensor, "batch c_in time"], kernel: Float[Tensor, "c_out c_in tap"]
-) -> Float[Tensor, "batch c_out time"]:
+    x: Float[Tensor, "batch c_in *time"],
+    kernel: Float[Tensor, "c_out c_in *tap"],
+    offset: Sizes | None = None,
+    size: Sizes | None = None,
+) -> Float[Tensor, "batch c_out *out"]:
     """The convolution by real Fourier transforms."""
-    n = smooth_length(x.shape[-1] + kernel.shape[-1] - 1)
-    spectrum = rearrange(torch.fft.rfft(kernel, n=n), "c_out c_in freq -> freq c_in c_out")
-    return _filter(x, spectrum, n)
+    return _by_transform("b i ..., o i ... -> b o ...", x, kernel, offset, size)
+
+
+def depthwise_fft_convolution(
+    x: Float[Tensor, "batch channel *time"],
+    kernel: Float[Tensor, "channel 1 *tap"],
+    offset: Sizes | None = None,
+    size: Sizes | None = None,
+) -> Float[Tensor, "batch channel *out"]:
+    """The convolution of each channel by itself, by real Fourier transforms."""
+    return _by_transform("b c ..., c i ... -> b c ...", x, kernel, offset, size)
+
+
+def _by_transform(
+    product: str, x: Tensor, kernel: Tensor, offset: Sizes | None, size: Sizes | None
+) -> Tensor:
+    blocks = one_block(x.shape[2:], kernel.shape[2:], offset, size)
+    n, axes = blocks.n, blocks.axes
+    ones = (1,) * len(n)
+    signal = torch.fft.rfftn(blocks.inputs(x), dim=axes)
+    spectrum = torch.fft.rfftn(kernel, s=n, dim=axes).unflatten(1, (-1, *ones))
+    y = torch.einsum(product, signal, spectrum)
+    # The length must be given: half a spectrum does not say whether the signal's was odd.
+    return blocks.outputs(torch.fft.irfftn(y, s=n, dim=axes))
 
 
 def generated_convolution(
-    x: Float[Tensor, "batch c_in time"],
-    features: Float[Tensor, "tap feature"],
-    weight: Float[Tensor, "c_out_x_c_in feature"],
-) -> Float[Tensor, "batch c_out time"]:
-    """The convolution whose kernel is ``weight @ features[tap]`` at each tap, never formed in time.
+    x: Float[Tensor, "batch c_in *time"],
+    features: Float[Tensor, "*tap feature"],
+    mixing: Float[Tensor, "c_out_x_c_in feature"],
+    bias: Float[Tensor, " c_out"] | None = None,
+    blocks: Blocks | None = None,
+) -> Float[Tensor, "batch c_out *out"]:
+    """The convolution whose kernel is ``mixing @ features[tap]`` at each tap, never formed in time.
 
     The last linear layer of a kernel network commutes with the Fourier transform, so its few
     features are transformed instead of the many kernels, and one matrix product makes the
-    kernels' spectrum.
+    kernels' spectrum, a chunk of frequencies at a time, again in the backward pass. ``bias`` is
+    added to the outputs.
     """
-    n = smooth_length(x.shape[-1] + features.shape[0] - 1)
-    mixing = rearrange(weight, "(c_out c_in) feature -> feature (c_in c_out)", c_in=x.shape[1])
-    spectrum = torch.fft.rfft(features, n=n, dim=0) @ torch.complex(
-        mixing, torch.zeros_like(mixing)
-    )
-    return _filter(
-        x, rearrange(spectrum, "freq (c_in c_out) -> freq c_in c_out", c_in=x.shape[1]), n
-    )
+    blocks = blocks or one_block(x.shape[2:], features.shape[:-1])
+    y: Tensor = _Generated.apply(x, features, mixing, bias, blocks)
+    return y
 
 
-def _filter(
-    x: Float[Tensor, "batch c_in time"], spectrum: Complex[Tensor, "freq c_in c_out"], n: int
-) -> Float[Tensor, "batch c_out time"]:
-    """Multiply by a kernel's spectrum of transform length ``n``."""
-    signal = rearrange(torch.fft.rfft(x, n=n), "batch c_in freq -> freq batch c_in")
-    product = torch.bmm(signal.contiguous(), spectrum.contiguous())
-    # The length must be given: half a spectrum does not say whether the signal's was odd.
-    y: Tensor = torch.fft.irfft(rearrange(product, "freq batch c_out -> batch c_out freq"), n=n)
-    return y[..., : x.shape[-1]]
+def generated_spectrum(
+    features: Float[Tensor, "*tap feature"],
+    mixing: Float[Tensor, "c_out_x_c_in feature"],
+    c_in: int,
+    blocks: Blocks,
+) -> Complex[Tensor, "freq c_in c_out"]:
+    """The spectrum of the kernel ``mixing @ features[tap]`` at the blocks' frequencies."""
+    spectrum = _feature_spectrum(features, blocks) @ _complex(_by_feature(mixing, c_in))
+    return spectrum.unflatten(1, (c_in, -1))
+
+
+def filtered(
+    x: Float[Tensor, "batch c_in *time"],
+    spectrum: Complex[Tensor, "freq c_in c_out"],
+    bias: Float[Tensor, " c_out"] | None,
+    blocks: Blocks,
+) -> Float[Tensor, "batch c_out *out"]:
+    """The convolution with a kernel of which the spectrum is given; without gradients."""
+    product = torch.bmm(_by_frequency(x, blocks), spectrum)
+    return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])
+
+
+class _Generated(torch.autograd.Function):
+    """The generated convolution; real transforms alone, spectra in chunks, nothing kept twice.
+
+    Formulas: with X, P the transforms of x and of the features and K = P W that of the kernel,
+    Y = X K. For the transform G of the gradient: dX = G K^H, dK = X^H G, dP = dK W^T, and
+    dW = sum over all frequencies of P^H dK / n, of which a real transform holds one half.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, features: Tensor, mixing: Tensor, bias: Tensor | None, blocks: Blocks
+    ) -> Tensor:
+        signal = _by_frequency(x, blocks)
+        bases = _feature_spectrum(features, blocks)
+        weight = _complex(_by_feature(mixing, x.shape[1]))
+        product = signal.new_empty(*signal.shape[:2], weight.shape[1] // x.shape[1])
+        for part in _chunks(signal, product):
+            spectrum = (bases[part] @ weight).unflatten(1, (x.shape[1], -1))
+            torch.bmm(signal[part], spectrum, out=product[part])
+        ctx.save_for_backward(signal, bases, weight)
+        ctx.blocks, ctx.shape = blocks, x.shape
+        return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        signal, bases, weight = ctx.saved_tensors
+        blocks, shape = ctx.blocks, ctx.shape
+        for_x, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:3])
+        conjugate = _outputs_by_frequency(gradient, blocks).conj_physical_()
+        d_signal = torch.empty_like(signal) if for_x else None
+        d_bases = torch.empty_like(bases)
+        d_weight = torch.zeros_like(weight)
+        share = _half_spectrum_share(blocks, bases)
+        for part in _chunks(signal, conjugate):
+            if d_signal is not None:
+                spectrum = (bases[part] @ weight).unflatten(1, (shape[1], -1))
+                torch.bmm(conjugate[part], spectrum.mT, out=d_signal[part])
+            if for_kernel:
+                d_kernel = torch.bmm(signal[part].mT, conjugate[part]).flatten(1)
+                torch.mm(d_kernel, weight.mT, out=d_bases[part])
+                d_weight.addmm_((bases[part] * share[part]).mT, d_kernel)
+        dx = d_features = d_mixing = d_bias = None
+        if ctx.needs_input_grad[3]:
+            d_bias = conjugate[0].real.sum(0)
+        if d_signal is not None:
+            dx = _inputs(d_signal.conj_physical_(), blocks, shape)
+        if for_kernel:
+            dims = tuple(range(len(blocks.n)))
+            whole = d_bases.conj_physical_().unflatten(0, blocks.half)
+            back = torch.fft.irfftn(whole, s=blocks.n, dim=dims)
+            d_features = back[tuple(slice(0, k) for k in blocks.taps)]
+            d_mixing = _by_pair(d_weight.real, shape[1])
+        return dx, d_features, d_mixing, d_bias, None
+
+
+# Between time and frequency: a few examples at a time, whose transposition is then in cache.
+
+
+def _by_frequency(
+    x: Float[Tensor, "batch channel *time"], blocks: Blocks
+) -> Complex[Tensor, "freq batch_x_block channel"]:
+    return _transposed(x, blocks, blocks.inputs)
+
+
+def _outputs_by_frequency(
+    y: Float[Tensor, "batch channel *out"], blocks: Blocks
+) -> Complex[Tensor, "freq batch_x_block channel"]:
+    return _transposed(y, blocks, blocks.place_outputs)
+
+
+def _transposed(x: Tensor, blocks: Blocks, cut: Any) -> Tensor:
+    kind = torch.promote_types(x.dtype, torch.complex32)
+    count = math.prod(blocks.count)
+    spectrum = x.new_empty(math.prod(blocks.half), len(x), count, x.shape[1], dtype=kind)
+    for part in _examples(len(x), x.shape[1], blocks, x):
+        transformed = torch.fft.rfftn(cut(x[part]), dim=blocks.axes)
+        by_block = transformed.flatten(-len(blocks.n)).flatten(2, -2)
+        spectrum[:, part] = by_block.permute(3, 0, 2, 1)
+    return spectrum.flatten(1, 2)
+
+
+def _outputs(product: Tensor, blocks: Blocks, batch: int) -> Tensor:
+    y = product.real.new_empty(batch, product.shape[2], *blocks.size)
+    for part, samples in _in_time(product, blocks, batch):
+        y[part] = blocks.outputs(samples)
+    return y
+
+
+def _inputs(product: Tensor, blocks: Blocks, shape: torch.Size) -> Tensor:
+    x = product.real.new_empty(shape)
+    for part, samples in _in_time(product, blocks, shape[0]):
+        x[part] = blocks.add_inputs(samples, shape[2:])
+    return x
+
+
+def _in_time(product: Tensor, blocks: Blocks, batch: int) -> Iterator[tuple[slice, Tensor]]:
+    by_example = product.unflatten(1, (batch, -1))
+    for part in _examples(batch, product.shape[2], blocks, product.real):
+        spectrum = by_example[:, part].permute(1, 3, 2, 0).contiguous()
+        spectrum = spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
+        yield part, torch.fft.irfftn(spectrum, s=blocks.n, dim=blocks.axes)
+
+
+def _examples(batch: int, channels: int, blocks: Blocks, like: Tensor) -> Iterator[slice]:
+    """Slices of a batch whose transforms are of about ``_CACHE_BYTES``."""
+    one = channels * math.prod(blocks.count) * math.prod(blocks.n) * like.element_size()
+    return _slices(batch, max(1, _CACHE_BYTES // one))
+
+
+def _chunks(signal: Tensor, other: Tensor) -> Iterator[slice]:
+    """Slices of frequencies whose spectra and products are of about ``_CHUNK_BYTES``."""
+    frequencies, rows, c_in = signal.shape
+    widest = max(c_in * other.shape[2], rows * max(c_in, other.shape[2]))
+    return _slices(frequencies, max(64, _CHUNK_BYTES // (widest * signal.element_size())))
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, step):
+        yield slice(start, min(length, start + step))
+
+
+def _feature_spectrum(features: Tensor, blocks: Blocks) -> Complex[Tensor, "freq feature"]:
+    spectrum = torch.fft.rfftn(features, s=blocks.n, dim=tuple(range(len(blocks.n))))
+    return spectrum.flatten(0, -2)
+
+
+def _by_feature(
+    mixing: Float[Tensor, "c_out_x_c_in feature"], c_in: int
+) -> Float[Tensor, "feature c_in_x_c_out"]:
+    return rearrange(mixing, "(c_out c_in) feature -> feature (c_in c_out)", c_in=c_in)
+
+
+def _by_pair(
+    weight: Float[Tensor, "feature c_in_x_c_out"], c_in: int
+) -> Float[Tensor, "c_out_x_c_in feature"]:
+    return rearrange(weight, "feature (c_in c_out) -> (c_out c_in) feature", c_in=c_in)
+
+
+def _complex(real: Tensor) -> Tensor:
+    return torch.complex(real, torch.zeros_like(real))
+
+
+def _biased(product: Tensor, bias: Tensor | None, blocks: Blocks) -> Tensor:
+    """Add a constant to all outputs, which is to add to frequency 0 alone."""
+    if bias is not None:
+        product[0] += bias * math.prod(blocks.n)
+    return product
+
+
+def _half_spectrum_share(blocks: Blocks, like: Tensor) -> Tensor:
+    """What each frequency of half a spectrum weighs in a sum over the whole, by 1 / n."""
+    weight = 2.0 / math.prod(blocks.n)
+    share = torch.full(blocks.half, weight, dtype=like.real.dtype, device=like.device)
+    share[..., 0] /= 2
+    if blocks.n[-1] % 2 == 0:
+        share[..., -1] /= 2
+    return share.reshape(-1, 1)
+
+
+# Sizes
+
+
+def one_block(
+    shape: Sizes, taps: Sizes, offset: Sizes | None = None, size: Sizes | None = None
+) -> Blocks:
+    """All outputs from one transform."""
+    offset, size = _defaults(shape, offset, size)
+    n = [fast_length(m + k - 1) for m, k in zip(size, taps, strict=True)]
+    return Blocks(tuple(taps), tuple(offset), tuple(size), tuple(n))
+
+
+def _defaults(shape: Sizes, offset: Sizes | None, size: Sizes | None) -> tuple[Sizes, Sizes]:
+    return (0,) * len(shape) if offset is None else offset, shape if size is None else size
 
 
 @functools.cache
-def smooth_length(minimum: int) -> int:
-    """The smallest length from ``minimum`` on without a prime factor above 5: a fast FFT's."""
-    length = minimum
+def fast_length(minimum: int) -> int:
+    """The smallest length from ``minimum`` on whose real transforms are fast.
+
+    It has no prime factor above 7 and is a multiple of 8 (below 16, of 2): real transforms of odd
+    lengths take more than three times as long an element, of odd multiples of 2 or 4 a half more.
+    """
+    multiple = 8 if minimum > 16 else 2
+    length = -(-minimum // multiple) * multiple
     while not _is_smooth(length):
-        length += 1
+        length += multiple
     return length
 
 
 def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5):
+    for prime in (2, 3, 5, 7):
         while number % prime == 0:
             number //= prime
     return number == 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -13,53 +16,93 @@ from torch.nn.utils.parametrizations import weight_norm
 
 
 class KernelNet(nn.Module):
-    """A network from positions in [-1, 1] to kernel weights whose last layer is linear.
+    """A network from positions in [-1, 1]^dim to kernel weights whose last layer is linear.
 
     A subclass sets ``output`` and gives ``features``, what the last layer reads.
     """
 
     output: nn.Linear
 
-    def features(self, positions: Float[Tensor, " tap"]) -> Float[Tensor, "tap hidden"]:
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
         """The input of the last layer at each position."""
         raise NotImplementedError
 
-    def forward(self, positions: Float[Tensor, " tap"]) -> Float[Tensor, "tap out"]:
+    def forward(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap out"]:
         """The kernel weights at each position."""
         weights: Tensor = self.output(self.features(positions))
         return weights
 
 
 class Siren(KernelNet):
-    """Two hidden layers ``sin(omega_0 (W x + b))`` under weight norm (CKConv, Romero et al. 2021).
+    """Hidden layers ``sin(omega_0 (W x + b))`` under weight norm (CKConv, Romero et al. 2021).
+
+    ``layers`` counts the last, linear one too.
 
     Differs from the paper: weights start from PyTorch's default initialisation and all biases
     from U(-1, 1). The SIREN initialisation that the paper describes is overwritten by weight norm
     in the authors' code (dwromero/ckconv), which the published results come from.
     """
 
-    def __init__(self, hidden_channels: int, out_channels: int, omega_0: float) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        hidden_channels: int,
+        out_channels: int,
+        omega_0: float,
+        layers: int = 3,
+        dim: int = 1,
+    ) -> None:
+        super().__init__(dim)
         self.omega_0 = omega_0
-        self.hidden = nn.ModuleList(
-            [_normed_linear(1, hidden_channels), _normed_linear(hidden_channels, hidden_channels)]
-        )
+        widths = [dim] + [hidden_channels] * (layers - 1)
+        self.hidden = nn.ModuleList(_normed_linear(*pair) for pair in pairwise(widths))
         self.output = _normed_linear(hidden_channels, out_channels)
 
-    def features(self, positions: Float[Tensor, " tap"]) -> Float[Tensor, "tap hidden"]:
-        """The second hidden layer at each position."""
-        x = rearrange(positions, "tap -> tap 1")
+    def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
+        """The last hidden layer at each position."""
+        x = positions
         for layer in self.hidden:
             x = torch.sin(self.omega_0 * layer(x))
         return x
 
 
-class MAGNet(KernelNet):
-    """A multiplicative anisotropic Gabor network (FlexConv, Romero et al. 2022, Eqs. 5-8).
+class MultiplicativeFilterNet(KernelNet):
+    """A multiplicative filter network (Fathony et al., ICLR 2021, Eq. 3).
 
-    ``h_0 = g_0(x)`` and ``h_l = g_l(x) * (W_l h_(l-1) + b_l)`` over Gabor filters ``g``. The
-    centres of the filters start within ``spatial_range`` of 0 on either side, their frequencies
-    grow with ``input_scale``. Initialisation is that of the authors' code (rjbruin/flexconv).
+    ``h_0 = g_0(x)`` and ``h_l = g_l(x) * (W_l h_(l-1) + b_l)`` over filters ``g``. Weights and
+    biases of the linear layers start from U(-1/sqrt(hidden), 1/sqrt(hidden)), PyTorch's default.
+    """
+
+    def __init__(self, filters: Iterable[FourierFilter], out_channels: int, dim: int) -> None:
+        super().__init__(dim)
+        self.filters = nn.ModuleList(filters)
+        hidden_channels = self.filters[0].linear.out_features
+        self.linear = nn.ModuleList(
+            nn.Linear(hidden_channels, hidden_channels) for _ in self.filters[1:]
+        )
+        self.output = nn.Linear(hidden_channels, out_channels)
+
+    def responses(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "layer tap hidden"]:
+        """Every filter at every position, all layers in one go."""
+        filters = list(self.filters)
+        return type(filters[0]).evaluate(filters, positions)
+
+    def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
+        """The last product of filters at each position."""
+        h, *responses = self.responses(positions).unbind()
+        for linear, response in zip(self.linear, responses, strict=True):
+            h = response * linear(h)
+        return h
+
+
+class MFNFourier(MultiplicativeFilterNet):
+    """A Fourier network: sines as filters (Fathony et al., Sec. 3.1).
+
+    Initialisation is that of rjbruin/flexconv: the frequencies start from PyTorch's default times
+    ``input_scale / sqrt(layers + 1)``.
     """
 
     def __init__(
@@ -67,52 +110,121 @@ class MAGNet(KernelNet):
         hidden_channels: int,
         out_channels: int,
         layers: int = 3,
+        input_scale: float = 256.0,
+        dim: int = 1,
+    ) -> None:
+        scale = input_scale / math.sqrt(layers + 1)
+        filters = [FourierFilter(hidden_channels, scale, dim) for _ in range(layers + 1)]
+        super().__init__(filters, out_channels, dim)
+
+
+class MFNGabor(MultiplicativeFilterNet):
+    """A Gabor network: sines under isotropic Gaussian windows as filters (Fathony et al., Sec. 3.2).
+
+    Initialisation is that of rjbruin/flexconv: every layer's inverse widths start from
+    Gamma(6 / (layers + 1), 1).
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  (MAGNet's)
+        self,
+        hidden_channels: int,
+        out_channels: int,
+        layers: int = 3,
+        input_scale: float = 256.0,
+        spatial_range: float = 1.0,
+        dim: int = 1,
+    ) -> None:
+        scale = input_scale / math.sqrt(layers + 1)
+        filters = [
+            GaborFilter((hidden_channels, dim), scale, 6.0 / (layers + 1), spatial_range, widths=1)
+            for _ in range(layers + 1)
+        ]
+        super().__init__(filters, out_channels, dim)
+
+
+class MAGNet(MultiplicativeFilterNet):
+    """A multiplicative anisotropic Gabor network (FlexConv, Romero et al. 2022, Eqs. 5-8).
+
+    The filters' windows have a width of their own along each axis. Their centres start within
+    ``spatial_range`` of 0 on either side, their frequencies grow with ``input_scale``.
+    Initialisation is that of the authors' code (rjbruin/flexconv).
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  (all of them from the paper)
+        self,
+        hidden_channels: int,
+        out_channels: int,
+        layers: int = 3,
         input_scale: float = 25.6,
         spatial_range: float = 1.0,
+        dim: int = 1,
     ) -> None:
-        super().__init__()
         scale = input_scale / math.sqrt(layers + 1)
-        self.filters = nn.ModuleList(
-            GaborFilter(hidden_channels, scale, 6.0 / (layer + 1), spatial_range)
+        filters = [
+            GaborFilter((hidden_channels, dim), scale, 6.0 / (layer + 1), spatial_range, widths=dim)
             for layer in range(layers + 1)
-        )
-        # PyTorch's default for weights and biases, U(-1/sqrt(hidden), ...), is the authors' too.
-        self.linear = nn.ModuleList(
-            nn.Linear(hidden_channels, hidden_channels) for _ in range(layers)
-        )
-        self.output = nn.Linear(hidden_channels, out_channels)
-
-    def features(self, positions: Float[Tensor, " tap"]) -> Float[Tensor, "tap hidden"]:
-        """The last product of filters at each position."""
-        x = rearrange(positions, "tap -> tap 1")
-        h: Tensor = self.filters[0](x)
-        for linear, gabor in zip(self.linear, self.filters[1:], strict=True):
-            h = gabor(x) * linear(h)
-        return h
+        ]
+        super().__init__(filters, out_channels, dim)
 
 
-class GaborFilter(nn.Module):
-    """``exp(-(gamma (x - mu))^2 / 2) sin(W x + b)`` for each of so many channels.
+class FourierFilter(nn.Module):
+    """``sin(W x + b)`` for each of so many channels.
 
-    ``gamma`` starts from Gamma(``alpha``, 1) and W from PyTorch's default times gamma and
-    ``input_scale``.
+    W starts from PyTorch's default times ``input_scale``, b from U(-pi, pi).
+    """
+
+    def __init__(self, channels: int, input_scale: float, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, channels)
+        with torch.no_grad():
+            self.linear.weight *= input_scale
+            self.linear.bias.uniform_(-math.pi, math.pi)
+
+    @classmethod
+    def evaluate(
+        cls, filters: Sequence[Any], positions: Float[Tensor, "tap dim"]
+    ) -> Float[Tensor, "layer tap channel"]:
+        """The responses of several filters at once: few large operations instead of many small."""
+        weight = torch.stack([f.linear.weight for f in filters])
+        bias = torch.stack([f.linear.bias for f in filters])
+        where = positions.expand(len(filters), *positions.shape)
+        return torch.sin(torch.baddbmm(bias.unsqueeze(1), where, weight.mT))
+
+
+class GaborFilter(FourierFilter):
+    """``exp(-sum_d (gamma_d (x_d - mu_d))^2 / 2) sin(W x + b)`` for each of so many channels.
+
+    ``gamma`` starts from Gamma(``alpha``, 1), one value for each of ``widths`` axes (1: the same
+    for all), and W from PyTorch's default times gamma and ``input_scale``.
     """
 
     def __init__(
-        self, channels: int, input_scale: float, alpha: float, spatial_range: float
+        self,
+        shape: tuple[int, int],
+        input_scale: float,
+        alpha: float,
+        spatial_range: float,
+        widths: int,
     ) -> None:
-        super().__init__()
-        self.linear = nn.Linear(1, channels)
-        self.mu = nn.Parameter(spatial_range * (2 * torch.rand(channels) - 1))
-        self.gamma = nn.Parameter(Gamma(alpha, 1.0).sample((channels,)))
+        channels, dim = shape
+        super().__init__(channels, input_scale, dim)
+        self.mu = nn.Parameter(spatial_range * (2 * torch.rand(channels, dim) - 1))
+        self.gamma = nn.Parameter(Gamma(alpha, 1.0).sample((channels, widths)))
         with torch.no_grad():
-            self.linear.weight *= input_scale * rearrange(self.gamma, "channel -> channel 1")
-            self.linear.bias.uniform_(-math.pi, math.pi)
+            self.linear.weight *= self.gamma
 
-    def forward(self, x: Float[Tensor, "tap 1"]) -> Float[Tensor, "tap channel"]:
-        """The filters at each position."""
-        window = torch.exp(-0.5 * (self.gamma * (x - self.mu)) ** 2)
-        return window * torch.sin(self.linear(x))
+    @classmethod
+    def evaluate(
+        cls, filters: Sequence[Any], positions: Float[Tensor, "tap dim"]
+    ) -> Float[Tensor, "layer tap channel"]:
+        """The responses of several filters at once."""
+        mu = torch.stack([f.mu for f in filters]).unsqueeze(1)
+        gamma = torch.stack([f.gamma for f in filters]).unsqueeze(1).expand_as(mu)
+        exponent: Tensor = sum(  # type: ignore[assignment]
+            (gamma[..., d] * (rearrange(positions[:, d], "tap -> tap 1") - mu[..., d])).square()
+            for d in range(positions.shape[1])
+        )
+        return torch.exp(-0.5 * exponent) * super().evaluate(filters, positions)
 
 
 def _normed_linear(in_channels: int, out_channels: int) -> nn.Linear:

@@ -20,33 +20,34 @@ MakeNorm = Callable[[int], nn.Module]
 class ResidualBlock(nn.Module):
     """Twice (convolution, norm, ReLU, dropout), a shortcut around both, ReLU (Bai et al. 2018).
 
-    The shortcut is a 1 x 1 convolution where the numbers of channels differ.
+    The shortcut is a 1 x 1 convolution where the numbers of channels differ. ``activation`` is
+    what follows the norms in place of ReLU and dropout by PyTorch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (its parts)
         self,
         in_channels: int,
         out_channels: int,
         dropout: float,
         convolution: MakeConvolution,
         norm: MakeNorm = nn.Identity,
+        activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, out_channels)
         self.norm1 = norm(out_channels)
         self.conv2 = convolution(out_channels, out_channels)
         self.norm2 = norm(out_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.activation = activation or nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = nn.Conv1d(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Float[Tensor, "batch c_in time"]) -> Float[Tensor, "batch c_out time"]:
         """The block's output, never negative."""
-        y = self.dropout(self.norm1(self.conv1(x)).relu())
-        y = self.dropout(self.norm2(self.conv2(y)).relu())
-        out: Tensor = (y + self.shortcut(x)).relu()
-        return out
+        y = self.activation(self.norm1(self.conv1(x)))
+        y = self.activation(self.norm2(self.conv2(y)))
+        return (y + self.shortcut(x)).relu()
 
 
 class ReadOut(nn.Module):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from seqbench.nn.convolution import (
     direct_convolution,
+    fast_length,
     fft_convolution,
     generated_convolution,
-    smooth_length,
 )
 
 
@@ -76,9 +78,13 @@ def test_generated_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(generated_convolution, operands)
 
 
-def test_smooth_lengths_are_the_least_5_smooth() -> None:
-    """The length covers what is asked, has no prime factor above 5, and none lies between."""
-    products = {2**a * 3**b * 5**c for a in range(13) for b in range(8) for c in range(6)}
-    smooth = sorted(products)
+def test_fast_lengths_are_even_and_without_large_factors() -> None:
+    """The least multiple of 8 (of 2 for short ones) without a prime factor above 7."""
+    products = {
+        2**a * 3**b * 5**c * 7**d
+        for a, b, c, d in itertools.product(range(13), range(8), range(6), range(5))
+    }
     for minimum in range(1, 2000):
-        assert smooth_length(minimum) == next(n for n in smooth if n >= minimum)
+        multiple = 8 if minimum > 16 else 2
+        expected = min(n for n in products if n >= minimum and n % multiple == 0)
+        assert fast_length(minimum) == expected

@@ -8,7 +8,7 @@ from torch import nn
 
 from seqbench.errors import ConfigError
 from seqbench.nn.checks import check_positive, check_sequence, check_share
-from seqbench.nn.continuous import DIRECT_TAPS, KernelConvolution, kernel_decay
+from seqbench.nn.continuous import KernelConvolution, kernel_decay
 from seqbench.nn.convolution import direct_convolution
 from seqbench.nn.kernels import KernelNet, MAGNet, Siren
 from seqbench.nn.residual import ReadOut, ResidualBlock
@@ -20,15 +20,14 @@ def kernels(out: int) -> list[KernelNet]:
     return [Siren(8, out, omega_0=20.0), MAGNet(8, out, layers=2)]
 
 
-@pytest.mark.parametrize("length", [1, 2, DIRECT_TAPS, DIRECT_TAPS + 1, 33])
+@pytest.mark.parametrize("length", [1, 2, 12, 33])
 def test_convolution_is_with_the_networks_own_output(length: int) -> None:
     """The layer is the direct convolution with the network's values, position 1 the present."""
     torch.manual_seed(0)
     for kernel in kernels(3 * 2):
-        layer = KernelConvolution(kernel, 2, 3, length).double()
+        layer = KernelConvolution(kernel, (2, 3), (length,)).double()
         x = torch.randn(4, 2, length, dtype=torch.float64)
-        positions = torch.linspace(1, -1, length, dtype=torch.float64)
-        layer.positions = positions
+        positions = torch.linspace(1, -1, length, dtype=torch.float64)[:, None]
         taps = kernel(positions).T.reshape(3, 2, length)
         torch.testing.assert_close(layer(x), direct_convolution(x, taps))
 
@@ -37,7 +36,7 @@ def test_a_prefix_of_the_input_gives_a_prefix_of_the_output() -> None:
     """An input of another length is the same signal cut off, not one at another rate."""
     torch.manual_seed(0)
     for kernel in kernels(2 * 2):
-        layer = KernelConvolution(kernel, 2, 2, 20)
+        layer = KernelConvolution(kernel, (2, 2), (20,))
         x = torch.randn(1, 2, 50)
         whole = layer(x)
         for length in (1, 7, 20, 33):
@@ -50,9 +49,9 @@ def test_kernel_norm_is_that_of_the_kernel_formed() -> None:
     """The norm by Gram matrices is the norm of the sampled kernel, and has a gradient."""
     torch.manual_seed(0)
     for kernel in kernels(2 * 3):
-        layer = KernelConvolution(kernel, 3, 2, 40)
+        layer = KernelConvolution(kernel, (3, 2), (40,))
         layer.bias.data.normal_()
-        sampled = layer.sampled_kernel(layer.features(40))
+        sampled = layer.sampled_kernel(40)
         assert sampled.shape == (2, 3, 40)
         torch.testing.assert_close(layer.kernel_norm(), sampled.norm())
         decay = kernel_decay(nn.Sequential(layer))
@@ -65,7 +64,7 @@ def test_autocast_leaves_the_kernel_in_full_precision() -> None:
     """Under bfloat16 autocast the layer computes as without it, from a bfloat16 input too."""
     torch.manual_seed(0)
     for kernel in kernels(4):
-        layer = KernelConvolution(kernel, 2, 2, 24)
+        layer = KernelConvolution(kernel, (2, 2), (24,))
         x = torch.randn(2, 2, 24).bfloat16()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = layer(x)
@@ -90,7 +89,7 @@ def test_magnet_starts_as_the_authors_code_does() -> None:
     for layer, gabor in enumerate(net.filters):
         assert gabor.mu.abs().max().item() == pytest.approx(0.125, rel=0.02)
         assert gabor.gamma.mean().item() == pytest.approx(6 / (layer + 1), rel=0.1)
-        relative = gabor.linear.weight[:, 0] / gabor.gamma / 12.8
+        relative = gabor.linear.weight / gabor.gamma / 12.8
         assert relative.abs().max().item() == pytest.approx(1.0, rel=0.02)
         assert gabor.linear.bias.abs().max().item() == pytest.approx(torch.pi, rel=0.02)
 

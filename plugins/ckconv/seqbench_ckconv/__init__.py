@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from einops import rearrange
 from jaxtyping import Float
@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from seqbench.model import Model, Recipe
 from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
-from seqbench.nn.continuous import KernelConvolution, kernel_decay
-from seqbench.nn.convolution import fft_convolution
+from seqbench.nn.continuous import KernelConvolution, at_rate, kernel_decay
+from seqbench.nn.convolution import Window, fft_convolution
+from seqbench.nn.activation import ReLUDropout
 from seqbench.nn.kernels import Siren
 from seqbench.nn.residual import ReadOut, ResidualBlock
 from seqbench.spec import Plateau, Signature, TrainSpec
@@ -66,7 +67,7 @@ class CKCNN(Model):
     """Residual blocks of two causal CKConvs; kernels as long as the task's sequences.
 
     An input of another length than the signature's is read as the same signal cut off or
-    continued, at the same sampling rate.
+    continued, at the same sampling rate; ``at_rate`` is for other rates.
 
     Differs from the paper: the kernel networks start as ``seqbench.nn.kernels.Siren`` says, from
     the initialisation that the authors' code really has. For targets at every step, the norm is
@@ -74,6 +75,7 @@ class CKCNN(Model):
     lets an output depend on later inputs.
     """
 
+    version = 2
     description = "continuous kernel network, SIREN kernels as long as the input (CKConv)"
     citation = (
         "Romero, Kuzina, Bekkers, Tomczak and Hoogendoorn, CKConv: Continuous Kernel Convolution "
@@ -100,12 +102,13 @@ class CKCNN(Model):
         super().__init__(config, signature)
         check_sequence("ckconv", signature)
         convolution = partial(CKConv, config=config, length=signature.length)
+        activation = ReLUDropout(config.dropout)
         norm = StepNorm if signature.target == "step" else partial(nn.GroupNorm, 1, eps=1e-12)
         widths = [signature.in_channels] + [config.channels] * config.blocks
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.blocks = nn.Sequential(
             *(
-                ResidualBlock(c_in, c_out, config.dropout, convolution, norm)
+                ResidualBlock(c_in, c_out, config.dropout, convolution, norm, activation)
                 for c_in, c_out in pairwise(widths)
             )
         )
@@ -115,6 +118,14 @@ class CKCNN(Model):
         """Input dropout, blocks, then the read-out."""
         y: Tensor = self.head(self.blocks(self.dropout_in(x)))
         return y
+
+    def at_rate(self, rate: float) -> Self:
+        """The network, sharing its parameters, for inputs sampled ``rate`` times as often.
+
+        Differs from the code: the current step stays at position 1 there too. The authors let the
+        grid begin at -1, so that its end, and with it every tap, is off by up to one step.
+        """
+        return at_rate(self, rate)
 
     def penalty(self) -> Tensor:
         """``kernel_decay`` times the sum of the norms of kernels and biases.
@@ -134,17 +145,22 @@ class CKConv(KernelConvolution):
         self, in_channels: int, out_channels: int, config: CKCNNConfig, length: int
     ) -> None:
         kernel = Siren(config.kernel_channels, out_channels * in_channels, config.omega_0)
-        super().__init__(kernel, in_channels, out_channels, length)
+        super().__init__(kernel, (in_channels, out_channels), (length,))
+        self.bias: nn.Parameter
         self.weight_dropout = config.weight_dropout
 
     def convolve(
-        self, x: Float[Tensor, "batch c_in time"], features: Float[Tensor, "tap feature"]
+        self,
+        x: Float[Tensor, "batch c_in time"],
+        features: Float[Tensor, "tap feature"],
+        window: Window,
     ) -> Float[Tensor, "batch c_out time"]:
         """The convolution; with weight dropout in training, through the kernel itself."""
         if not (self.training and self.weight_dropout):
-            return super().convolve(x, features)
-        kernel = functional.dropout(self.sampled_kernel(features), self.weight_dropout)
-        return fft_convolution(x, kernel)
+            return super().convolve(x, features, window)
+        kernel = functional.dropout(self.formed(features), self.weight_dropout)
+        y = fft_convolution(x, kernel, window.offset, window.size)
+        return y + rearrange(self.bias, "channel -> channel 1")
 
 
 class StepNorm(nn.LayerNorm):

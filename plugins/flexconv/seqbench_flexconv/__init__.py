@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from seqbench_flexconv.aliasing import (
+    alias_penalty,
+    filter_frequencies,
+    highest_frequency,
+    mask_frequency,
+    nyquist_frequency,
+)
 from seqbench_flexconv.layer import FlexConv, GaussianMask
 from seqbench_flexconv.model import FlexTCN, FlexTCNConfig
 
-__all__ = ["FlexConv", "FlexTCN", "FlexTCNConfig", "GaussianMask"]
+__all__ = [
+    "FlexConv",
+    "FlexTCN",
+    "FlexTCNConfig",
+    "GaussianMask",
+    "alias_penalty",
+    "filter_frequencies",
+    "highest_frequency",
+    "mask_frequency",
+    "nyquist_frequency",
+]

@@ -2,69 +2,116 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqbench.nn.continuous import KernelConvolution
+from seqbench.errors import ConfigError
+from seqbench.nn.continuous import KernelConvolution, Reach
 from seqbench.nn.kernels import KernelNet
 
 
 class GaussianMask(nn.Module):
-    """``exp(-((x - mean) / width)^2 / 2)`` over positions x, with both parameters learned (Eq. 2).
+    """``exp(-((x - mean) / width)^2 / 2)`` along each axis, with both parameters learned (Eq. 2).
 
-    Position 1 is the current step, so a mean of 1 favours the newest taps.
-    """
+    Position 1 is the current step of a causal kernel, position 0 that of a centred one.
 
-    def __init__(self, mean: float, width: float) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.tensor(mean))
-        self.width = nn.Parameter(torch.tensor(width))
+    Args:
+        mean: where the mask starts out to be largest.
+        width: the standard deviation at the start, in units of half the kernel's full size.
+        dim: how many axes there are.
+        learn_mean: whether the mean is learned, or stays.
 
-    def forward(self, positions: Float[Tensor, " tap"]) -> Float[Tensor, " tap"]:
-        """The mask at each position."""
-        return torch.exp(-0.5 * ((positions - self.mean) / self.width) ** 2)
-
-    def oldest_position(self, threshold: float) -> float:
-        """The smaller position at which the mask equals ``threshold``."""
-        return self.mean.item() - abs(self.width.item()) * math.sqrt(-2 * math.log(threshold))
-
-
-class FlexConv(KernelConvolution):
-    """A causal convolution whose kernel is a network's output times a Gaussian mask (Eq. 1).
-
-    The kernel is cropped where the mask falls below ``threshold`` (Sec. 3.1, dynamic cropping),
-    unless that lies outside of (-1, 1). Cropping is an approximation: at threshold 0.1 outputs
-    differ by some per cent from those of the whole kernel; threshold 0 keeps all of it.
     """
 
     def __init__(
+        self, mean: float, width: float, dim: int = 1, *, learn_mean: bool = True
+    ) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.full((dim,), mean), requires_grad=learn_mean)
+        self.width = nn.Parameter(torch.full((dim,), width))
+
+    def forward(self, positions: Float[Tensor, " tap"], axis: int = 0) -> Float[Tensor, " tap"]:
+        """The mask at each position along one axis."""
+        return torch.exp(-0.5 * ((positions - self.mean[axis]) / self.width[axis]) ** 2)
+
+    def interval(self, threshold: float) -> list[tuple[float, float]]:
+        """Along each axis the positions between which the mask is above ``threshold``."""
+        reach = math.sqrt(-2 * math.log(threshold))
+        mean, width = self.mean.tolist(), self.width.tolist()
+        return [(m - abs(w) * reach, m + abs(w) * reach) for m, w in zip(mean, width, strict=True)]
+
+
+class FlexConv(KernelConvolution):
+    """A convolution whose kernel is a network's output times a Gaussian mask (Eq. 1).
+
+    The kernel is cropped to where the mask is above ``threshold`` (Sec. 3.1, dynamic cropping), a
+    causal one at its old end alone; the current step always stays. Where the mask's edge lies
+    outside of (-1, 1) nothing is cropped on that side. Cropping is an approximation: it changes
+    outputs by at most the sum of the masked kernel over what is cropped times the largest input
+    (some per cent at threshold 0.1); threshold 0 keeps all of the kernel.
+
+    ``kernel``, ``channels``, ``size``, ``causal``, ``separable`` and ``bias`` are those of
+    ``KernelConvolution``.
+
+    Args:
+        mask: the Gaussian over the kernel's axes.
+        threshold: the mask's value below which taps are left out, in [0, 1).
+
+    Raises:
+        ConfigError: the parts do not fit together.
+
+    """
+
+    def __init__(  # noqa: PLR0913  (what a convolution has, and the mask)
         self,
         kernel: KernelNet,
         channels: tuple[int, int],
-        length: int,
-        width: float,
-        threshold: float,
+        size: Sequence[int],
+        mask: GaussianMask,
+        threshold: float = 0.1,
+        *,
+        causal: bool = True,
+        separable: bool = False,
+        bias: bool = True,
     ) -> None:
-        super().__init__(kernel, *channels, length)
-        self.mask = GaussianMask(mean=1.0, width=width)
+        super().__init__(kernel, channels, size, causal=causal, separable=separable, bias=bias)
+        if len(mask.width) != len(self.size):
+            raise ConfigError(f"the mask is over {len(mask.width)} axes, the size is {self.size}")
+        if not 0 <= threshold < 1:
+            raise ConfigError(f"threshold is {threshold!r}, expected a number from 0 to below 1")
+        self.mask = mask
         self.threshold = threshold
 
-    def taps(self, length: int) -> int:
-        """How many taps the kernel has for inputs of this length, after cropping."""
-        whole = min(length, len(self.positions))
+    def box(self, shape: Sequence[int]) -> tuple[Reach, ...]:
+        """The taps along every axis that are convolved with, after cropping."""
+        whole = super().box(shape)
         if self.threshold == 0:
             return whole
-        oldest = self.mask.oldest_position(self.threshold)
-        if not -1 < oldest < 1:
-            return whole
-        return int((self.positions[:whole] > oldest).sum())
+        edges = self.mask.interval(self.threshold)
+        cropped = zip(whole, edges, range(len(whole)), strict=True)
+        return tuple(self._crop(reach, edge, axis) for reach, edge, axis in cropped)
 
-    def features(self, taps: int) -> Float[Tensor, "tap feature"]:
+    def _crop(self, whole: Reach, edges: tuple[float, float], axis: int) -> Reach:
+        first, end, current = whole
+        rising = -self.axis(axis).detach().cpu().numpy()
+        oldest, newest = edges
+        if -1 < oldest < 1:
+            end = min(end, int(np.searchsorted(rising, np.float32(-oldest), side="left")))
+        if not self.causal and -1 < newest < 1:
+            first = max(first, int(np.searchsorted(rising, np.float32(-newest), side="right")))
+        return Reach(min(first, current), max(end, current + 1), current)
+
+    def features(self, box: Sequence[Reach]) -> Float[Tensor, "*tap feature"]:
         """The masked features; the last column, for the last layer's bias, is the mask."""
-        taps = self.taps(taps)
-        mask: Tensor = rearrange(self.mask(self.positions[:taps]), "tap -> tap 1")
-        return super().features(taps) * mask
+        along = [
+            self.mask(self.axis(axis)[reach.first : reach.end], axis)
+            for axis, reach in enumerate(box)
+        ]
+        mask = functools.reduce(lambda outer, inner: outer.unsqueeze(-1) * inner, along)
+        return super().features(box) * mask.unsqueeze(-1)

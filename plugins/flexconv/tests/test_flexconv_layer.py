@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqbench_flexconv import FlexConv
+from seqbench_flexconv import FlexConv, GaussianMask
 
 from seqbench.nn.continuous import KernelConvolution
 from seqbench.nn.kernels import MAGNet
@@ -34,7 +34,7 @@ def official_layer(
 ) -> FlexConv:
     """Our layer with the official layer's parameters."""
     kernel = MAGNet(32, 4 * 3, layers=3, input_scale=25.6)
-    layer = FlexConv(kernel, (3, 4), length, width, threshold)
+    layer = FlexConv(kernel, (3, 4), (length,), GaussianMask(1.0, width), threshold)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if not name.startswith("mask."):
@@ -60,9 +60,10 @@ def test_kernel_mask_and_crop_are_the_official_ones(
     case = f"L{length}/sigma{width}"
     taps = layer.taps(length)
     assert taps == golden[f"{case}/cropped_len"]
-    positions = layer.positions[:taps]
-    kernel = layer.sampled_kernel(layer.features(length)).flip(-1)
-    whole = layer.sampled_kernel(KernelConvolution.features(layer, length)).flip(-1)
+    positions = layer.axis(0)[:taps]
+    kernel = layer.sampled_kernel(length).flip(-1)
+    whole = layer.formed(KernelConvolution.features(layer, KernelConvolution.box(layer, [length])))
+    whole = whole.flip(-1)
     near = 1e-5
     assert_near(positions.flip(0), golden[f"{case}/rel_positions_cropped"], near, "positions")
     assert_near(layer.mask(positions).flip(0), golden[f"{case}/mask"], near, "mask")
@@ -98,7 +99,7 @@ def test_gradients_are_the_official_ones(
     y = layer(x)
     (y * torch.linspace(-1, 1, y.numel()).reshape(y.shape)).sum().backward()
     case = f"L{length}/sigma{width}"
-    mask = torch.stack([layer.mask.mean.grad, layer.mask.width.grad])
+    mask = torch.cat([layer.mask.mean.grad, layer.mask.width.grad])
     assert_near(x.grad, golden[f"{case}/grad_x"], 1e-4, "x")
     assert_near(mask, golden[f"{case}/grad_mask_params"], 1e-4, "mask")
     assert_near(layer.bias.grad, golden[f"{case}/grad_bias"], 1e-4, "bias")
@@ -110,13 +111,13 @@ def test_gradients_are_the_official_ones(
 def layer_of(length: int, width: float = 0.075, threshold: float = 0.1) -> FlexConv:
     """A small layer of its own initialisation."""
     torch.manual_seed(0)
-    return FlexConv(MAGNet(8, 6, layers=2), (2, 3), length, width, threshold)
+    return FlexConv(MAGNet(8, 6, layers=2), (2, 3), (length,), GaussianMask(1.0, width), threshold)
 
 
 def test_a_mask_of_ones_makes_it_a_plain_kernel_convolution() -> None:
     """An endlessly wide mask changes nothing, and crops nothing."""
     flex = layer_of(50, width=1e6)
-    plain = KernelConvolution(flex.kernel, 2, 3, 50)
+    plain = KernelConvolution(flex.kernel, (2, 3), (50,))
     x = torch.randn(2, 2, 50)
     assert flex.taps(50) == 50
     torch.testing.assert_close(flex(x), plain(x))
@@ -126,7 +127,7 @@ def test_the_crop_keeps_what_the_mask_holds_above_the_threshold() -> None:
     """Kept are just the taps where the mask is above the threshold, for any width."""
     for width in (0.01, 0.05, 0.075, 0.3, 0.9):
         layer = layer_of(784, width)
-        mask = layer.mask(layer.positions)
+        mask = layer.mask(layer.axis(0))
         assert layer.taps(784) == int((mask > 0.1).sum())
 
 

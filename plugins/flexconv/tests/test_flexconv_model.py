@@ -76,7 +76,7 @@ def test_kernel_decay_adds_the_norms_of_masked_kernels() -> None:
     torch.manual_seed(0)
     network = FlexTCN(FlexTCNConfig(channels=4, kernel_decay=0.5), SMNIST)
     layers = [conv for block in network.blocks for conv in (block.conv1, block.conv2)]
-    norms = sum(layer.sampled_kernel(layer.features(784)).norm() for layer in layers)
+    norms = sum(layer.sampled_kernel(784).norm() for layer in layers)
     torch.testing.assert_close(network.penalty(), 0.5 * norms)
     assert FlexTCN(FlexTCNConfig(), SMNIST).penalty() == 0
 
