@@ -246,28 +246,31 @@ class _Generated(torch.autograd.Function):
         bases = _feature_spectrum(features, blocks)
         weight = _complex(_by_feature(mixing, x.shape[1]))
         product = signal.new_empty(*signal.shape[:2], weight.shape[1] // x.shape[1])
+        # A spectrum that is small beside the signal's is kept for the backward pass.
+        kept = bases @ weight if weight.shape[1] <= signal[0].numel() else None
         for part in _chunks(signal, product):
-            spectrum = (bases[part] @ weight).unflatten(1, (x.shape[1], -1))
-            torch.bmm(signal[part], spectrum, out=product[part])
-        ctx.save_for_backward(signal, bases, weight)
+            spectrum = (bases[part] @ weight) if kept is None else kept[part]
+            torch.bmm(signal[part], spectrum.unflatten(1, (x.shape[1], -1)), out=product[part])
+        ctx.save_for_backward(signal, bases, weight, kept)
         ctx.blocks, ctx.shape = blocks, x.shape
         return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        signal, bases, weight = ctx.saved_tensors
+        signal, bases, weight, kept = ctx.saved_tensors
         blocks, shape = ctx.blocks, ctx.shape
         for_x, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:3])
-        conjugate = _outputs_by_frequency(gradient, blocks).conj_physical_()
+        conjugate = _conjugate_by_frequency(gradient, blocks)
         d_signal = torch.empty_like(signal) if for_x else None
         d_bases = torch.empty_like(bases)
         d_weight = torch.zeros_like(weight)
         share = _half_spectrum_share(blocks, bases)
         for part in _chunks(signal, conjugate):
             if d_signal is not None:
-                spectrum = (bases[part] @ weight).unflatten(1, (shape[1], -1))
-                torch.bmm(conjugate[part], spectrum.mT, out=d_signal[part])
+                spectrum = (bases[part] @ weight) if kept is None else kept[part]
+                pairs = spectrum.unflatten(1, (shape[1], -1))
+                torch.bmm(conjugate[part], pairs.mT, out=d_signal[part])
             if for_kernel:
                 d_kernel = torch.bmm(signal[part].mT, conjugate[part]).flatten(1)
                 torch.mm(d_kernel, weight.mT, out=d_bases[part])
@@ -276,7 +279,7 @@ class _Generated(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             d_bias = conjugate[0].real.sum(0)
         if d_signal is not None:
-            dx = _inputs(d_signal.conj_physical_(), blocks, shape)
+            dx = _inputs_of_conjugate(d_signal, blocks, shape)
         if for_kernel:
             dims = tuple(range(len(blocks.n)))
             whole = d_bases.conj_physical_().unflatten(0, blocks.half)
@@ -292,46 +295,55 @@ class _Generated(torch.autograd.Function):
 def _by_frequency(
     x: Float[Tensor, "batch channel *time"], blocks: Blocks
 ) -> Complex[Tensor, "freq batch_x_block channel"]:
-    return _transposed(x, blocks, blocks.inputs)
+    spectrum = _empty_spectrum(x, blocks)
+    for part in _examples(len(x), x.shape[1], blocks, x):
+        _scatter(torch.fft.rfftn(blocks.inputs(x[part]), dim=blocks.axes), spectrum[:, part])
+    return spectrum.flatten(1, 2)
 
 
-def _outputs_by_frequency(
+def _conjugate_by_frequency(
     y: Float[Tensor, "batch channel *out"], blocks: Blocks
 ) -> Complex[Tensor, "freq batch_x_block channel"]:
-    return _transposed(y, blocks, blocks.place_outputs)
-
-
-def _transposed(x: Tensor, blocks: Blocks, cut: Any) -> Tensor:
-    kind = torch.promote_types(x.dtype, torch.complex32)
-    count = math.prod(blocks.count)
-    spectrum = x.new_empty(math.prod(blocks.half), len(x), count, x.shape[1], dtype=kind)
-    for part in _examples(len(x), x.shape[1], blocks, x):
-        transformed = torch.fft.rfftn(cut(x[part]), dim=blocks.axes)
-        by_block = transformed.flatten(-len(blocks.n)).flatten(2, -2)
-        spectrum[:, part] = by_block.permute(3, 0, 2, 1)
+    spectrum = _empty_spectrum(y, blocks)
+    for part in _examples(len(y), y.shape[1], blocks, y):
+        transformed = torch.fft.rfftn(blocks.place_outputs(y[part]), dim=blocks.axes)
+        _scatter(transformed.conj_physical_(), spectrum[:, part])
     return spectrum.flatten(1, 2)
+
+
+def _empty_spectrum(x: Tensor, blocks: Blocks) -> Tensor:
+    kind = torch.promote_types(x.dtype, torch.complex32)
+    shape = math.prod(blocks.half), len(x), math.prod(blocks.count), x.shape[1]
+    return x.new_empty(shape, dtype=kind)
+
+
+def _scatter(transformed: Tensor, spectrum: Tensor) -> None:
+    """From (batch, channel, blocks, frequencies) to (frequency, batch, block, channel)."""
+    dims = (transformed.ndim - 2) // 2
+    spectrum.copy_(transformed.flatten(-dims).flatten(2, -2).permute(3, 0, 2, 1))
+
+
+def _gather(product: Tensor, blocks: Blocks, batch: int) -> Iterator[tuple[slice, Tensor]]:
+    """The other way, a few examples at a time."""
+    by_example = product.unflatten(1, (batch, -1))
+    for part in _examples(batch, product.shape[2], blocks, product.real):
+        spectrum = by_example[:, part].permute(1, 3, 2, 0).contiguous()
+        yield part, spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
 
 
 def _outputs(product: Tensor, blocks: Blocks, batch: int) -> Tensor:
     y = product.real.new_empty(batch, product.shape[2], *blocks.size)
-    for part, samples in _in_time(product, blocks, batch):
-        y[part] = blocks.outputs(samples)
+    for part, spectrum in _gather(product, blocks, batch):
+        y[part] = blocks.outputs(torch.fft.irfftn(spectrum, s=blocks.n, dim=blocks.axes))
     return y
 
 
-def _inputs(product: Tensor, blocks: Blocks, shape: torch.Size) -> Tensor:
+def _inputs_of_conjugate(product: Tensor, blocks: Blocks, shape: torch.Size) -> Tensor:
     x = product.real.new_empty(shape)
-    for part, samples in _in_time(product, blocks, shape[0]):
+    for part, spectrum in _gather(product, blocks, shape[0]):
+        samples = torch.fft.irfftn(spectrum.conj_physical_(), s=blocks.n, dim=blocks.axes)
         x[part] = blocks.add_inputs(samples, shape[2:])
     return x
-
-
-def _in_time(product: Tensor, blocks: Blocks, batch: int) -> Iterator[tuple[slice, Tensor]]:
-    by_example = product.unflatten(1, (batch, -1))
-    for part in _examples(batch, product.shape[2], blocks, product.real):
-        spectrum = by_example[:, part].permute(1, 3, 2, 0).contiguous()
-        spectrum = spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
-        yield part, torch.fft.irfftn(spectrum, s=blocks.n, dim=blocks.axes)
 
 
 def _examples(batch: int, channels: int, blocks: Blocks, like: Tensor) -> Iterator[slice]:

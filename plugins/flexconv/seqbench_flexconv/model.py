@@ -16,7 +16,7 @@ from seqbench.nn.checks import check_not_negative, check_positive, check_sequenc
 from seqbench.nn.continuous import KernelConvolution, at_rate, kernel_decay
 from seqbench.nn.activation import BatchNormReLUDropout
 from seqbench.nn.kernels import GaborFilter, KernelNet, MAGNet, MFNFourier, MFNGabor, Siren
-from seqbench.nn.residual import ReadOut, ResidualBlock
+from seqbench.nn.residual import Pointwise, ReadOut, ResidualBlock
 from seqbench.spec import Plateau, Signature, TrainSpec
 from seqbench.types import Encoded, Output
 from seqbench_flexconv.aliasing import alias_penalty
@@ -87,6 +87,8 @@ _RECIPE = Recipe(
 
 class FlexBlock(ResidualBlock):
     """A residual block that can be asked for its last outputs alone."""
+
+    pointwise = Pointwise
 
     def inputs_for(self, steps: int, length: int) -> int:
         """How many of its last ``length`` inputs the last ``steps`` outputs depend on."""
