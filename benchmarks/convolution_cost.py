@@ -102,8 +102,10 @@ def main() -> None:
         taken = [times[job] for job in some]
         fitted[blocked] = fit(terms, taken)
         error = np.abs(np.array(terms) @ fitted[blocked] / np.array(taken) - 1)
-        print(f"{name}: {[float(f'{c:.3g}') for c in fitted[blocked]]} ns, "
-              f"median relative error {np.median(error):.2f}")
+        print(
+            f"{name}: {[float(f'{c:.3g}') for c in fitted[blocked]]} ns, "
+            f"median relative error {np.median(error):.2f}"
+        )
     in_code = {False: np.array(cost.DIRECT), True: np.array(cost.BLOCKS)}
     for label, coefficients in (("fitted", fitted), ("in the code", in_code)):
         regret = []
@@ -111,13 +113,13 @@ def main() -> None:
             options = ways(case)
             chosen = min(
                 options,
-                key=lambda w: float(
-                    np.dot(terms_of(case, w), coefficients[isinstance(w, Blocks)])
-                ),
+                key=lambda w: float(np.dot(terms_of(case, w), coefficients[isinstance(w, Blocks)])),
             )
             regret.append(times[case, chosen] / min(times[case, w] for w in options))
-        print(f"time over the best way's, {label}: median {statistics.median(regret):.2f}, "
-              f"mean {math.fsum(regret) / len(regret):.2f}, worst {max(regret):.2f}")
+        print(
+            f"time over the best way's, {label}: median {statistics.median(regret):.2f}, "
+            f"mean {math.fsum(regret) / len(regret):.2f}, worst {max(regret):.2f}"
+        )
 
 
 def terms_of(case: tuple[int, int, int, int], way: Window) -> tuple[float, ...]:

@@ -93,12 +93,14 @@ def plot(report: dict[str, dict[int, dict[str, float | None]]], path: Path) -> N
         lengths = sorted(report[mask])
         for color, (key, label) in enumerate(shown.items()):
             points = [(n, report[mask][n][key]) for n in lengths if report[mask][n][key]]
-            axes[0].loglog(*zip(*points, strict=True), style, c=f"C{color}", label=f"{label}, {mask}")
+            name = f"{label}, {mask}"
+            axes[0].loglog(*zip(*points, strict=True), style, c=f"C{color}", label=name)
         memory = [report[mask][n]["infer_peak_mib"] for n in lengths]
         axes[1].loglog(lengths, memory, style, c="C0", label=f"inference, {mask}")
     longest = max(report["full"])
-    linear = [n / longest * (report["full"][longest]["first_ms"] or 1) for n in (longest // 64, longest)]
-    axes[0].loglog((longest // 64, longest), linear, ":", c="grey", label="linear")
+    slowest = report["full"][longest]["first_ms"] or 1
+    line = (longest // 64, longest), (slowest / 64, slowest)
+    axes[0].loglog(*line, ":", c="grey", label="linear")
     axes[1].axhline(8192, c="grey", ls=":", label="8 GiB")
     for axis, label in zip(axes, ("ms, batch 1", "peak memory, MiB"), strict=True):
         axis.set_xlabel("length, steps")

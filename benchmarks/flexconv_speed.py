@@ -63,9 +63,7 @@ def lstm(signature: Signature, parameters: int = 105_548) -> nn.Module:
 def networks(steps: int, paths: argparse.Namespace) -> dict[str, Callable[[], nn.Module]]:
     """What is compared, by name ``FAMILY/SIDE``."""
     channels, _ = CASES[steps]
-    signature = Signature(
-        in_channels=channels, shape=(steps,), out_features=10, target="sequence"
-    )
+    signature = Signature(in_channels=channels, shape=(steps,), out_features=10, target="sequence")
     sides: dict[str, Callable[[], nn.Module]] = {}
     for mask, width in WIDTHS.items():
         family = f"flextcn-2 {mask}"

@@ -12,8 +12,8 @@ from seqbench_flexconv import FlexTCN, FlexTCNConfig
 from torch import Tensor, nn
 
 from seqbench.model import Model
-from seqbench.nn.continuous import KernelConvolution
 from seqbench.nn.activation import BatchNormReLUDropout, ReLUDropout
+from seqbench.nn.continuous import KernelConvolution
 from seqbench.spec import Signature
 
 

@@ -126,7 +126,7 @@ _ALLOCATES = {
 
 
 def _name(func: OpOverload) -> str:
-    name: str = func.name()  # type: ignore[no-untyped-call]
+    name: str = func.name()
     return name.partition(".")[0]
 
 

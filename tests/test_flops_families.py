@@ -10,6 +10,8 @@ import torch
 
 from seqbench.flops import count_flops
 from seqbench.model import load_model
+from seqbench.nn.convolution import Blocks, Window
+from seqbench.nn.convolution_cost import Channels, plan
 from seqbench.spec import Signature
 
 CLASSES = 10
@@ -67,28 +69,34 @@ def test_tcn(shape):
     assert counted("tcn", shape) == expected
 
 
-def smooth(minimum):
-    """The smallest 2^a 3^b 5^c that is not below the minimum."""
-    powers = itertools.product(range(12), range(8), range(6))
-    return min(n for a, b, c in powers if (n := 2**a * 3**b * 5**c) >= minimum)
+def convolution(i, o, taps, size, features):
+    """A causal convolution for its last ``size`` outputs, the kernel from so many features a tap.
 
-
-def spectral_convolution(i, o, length, taps, features):
-    """A causal convolution by FFT whose kernel is made from its features' spectrum.
-
-    Real transforms, 2.5 n log2 n each, of the features, the inputs and, back, the outputs; at each
-    of n / 2 + 1 frequencies two complex products, 8 FLOPs a multiply-add: features by the weights
-    of each pair of channels, and that kernel by the input.
+    In time: the kernel, 2 * taps * features * i * o, and 2 * size * taps * i * o. By overlap-save:
+    real transforms of n points, 2.5 n log2 n each, of the features and, in each block of
+    n - taps + 1 outputs, of the inputs and, back, the outputs; at each of n / 2 + 1 frequencies
+    complex products, 8 FLOPs a multiply-add: features by the weights of each pair of channels,
+    once, and that kernel by each block's input. A single output takes 2 * taps * features * i for
+    what the features make of the input, and 2 * features * i * o to mix that.
     """
-    n = smooth(length + taps - 1)
-    frequencies = n // 2 + 1
-    transforms = (features + i + o) * 2.5 * n * math.log2(n)
-    return transforms + 8 * frequencies * (features * i * o + i * o)
+    if size == 1:
+        return 2 * taps * features * i + 2 * features * i * o
+    chosen = plan(Window((taps,), (0,), (size,)), 1, Channels(i, o, features))
+    if not isinstance(chosen, Blocks):
+        return 2 * taps * features * i * o + 2 * size * taps * i * o
+    (n,) = chosen.n
+    assert n % 2 == 0
+    blocks = math.ceil(size / (n - taps + 1))
+    transforms = (features + blocks * (i + o)) * 2.5 * n * math.log2(n)
+    return transforms + 8 * (n // 2 + 1) * (features * i * o + blocks * i * o)
 
 
-def direct_convolution(i, o, length, taps, features):
-    """A causal convolution in time, after its kernel is made from the features."""
-    return 2 * taps * features * i * o + 2 * length * taps * i * o
+def needed(taps, length, target, count):
+    """The outputs that each of so many convolutions is asked for: all, or those the last needs."""
+    sizes = [length if target == "step" else 1]
+    while len(sizes) < count:
+        sizes.append(min(sizes[-1] + taps - 1, length))
+    return sizes[::-1]
 
 
 def test_ckconv(shape):
@@ -97,7 +105,7 @@ def test_ckconv(shape):
     channels, hidden = 12, 16
     kernel_network = 2 * length * (hidden + hidden**2)
     expected = sum(
-        kernel_network + spectral_convolution(i, o, length, length, hidden + 1)
+        kernel_network + convolution(i, o, length, length, hidden + 1)
         for i, o in layers(channels_in, channels, 2)
     )
     expected += shortcuts(channels_in, channels, length) + read_out(channels, length, target)
@@ -106,25 +114,28 @@ def test_ckconv(shape):
     assert counted("ckconv", shape, **config) == pytest.approx(expected, rel=0, abs=rounding)
 
 
-@pytest.mark.parametrize("width", [0.075, 1.0])
+@pytest.mark.parametrize("width", [0.01, 0.075, 1.0])
 def test_flexconv(shape, width):
-    """Kernels cropped where the mask falls below 0.1, so that a narrow mask costs less.
+    """Kernels cropped where the mask falls below 0.1, and only the outputs that are needed.
 
     Of ``length`` positions in [-1, 1], those above 1 - width sqrt(-2 ln 0.1) are taps, all of them
     if that is below -1. The kernel network has layers + 1 linear maps of the position and
-    ``layers`` between hidden units. Up to 8 taps are convolved directly.
+    ``layers`` between hidden units. The answer to a sequence needs one output of the last
+    convolution, taps of the one before, and so on.
     """
     channels_in, length, target = shape
     channels, hidden, depth = 12, 16, 3
     reach = width * math.sqrt(-2 * math.log(0.1))
     taps = min(length, math.ceil(reach / (2 / (length - 1))))
     kernel_network = 2 * taps * ((depth + 1) * hidden + depth * hidden**2)
-    convolution = direct_convolution if taps <= 8 else spectral_convolution
+    sizes = needed(taps, length, target, 4)
     expected = sum(
-        kernel_network + convolution(i, o, length, taps, hidden + 1)
-        for i, o in layers(channels_in, channels, 2)
+        kernel_network + convolution(i, o, taps, size, hidden + 1)
+        for (i, o), size in zip(layers(channels_in, channels, 2), sizes, strict=True)
     )
-    expected += shortcuts(channels_in, channels, length) + read_out(channels, length, target)
+    if channels_in > 1:  # else an outer product, which is pointwise
+        expected += shortcuts(channels_in, channels, sizes[1])
+    expected += read_out(channels, length, target)
     config = {"channels": channels, "kernel_channels": hidden, "mask_width": width}
     rounding = 3 * 4
     assert counted("flexconv", shape, **config) == pytest.approx(expected, rel=0, abs=rounding)

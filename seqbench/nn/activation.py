@@ -31,12 +31,12 @@ def kept(like: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
         words.bitwise_xor_((words >> shift).bitwise_and_((1 << (32 - shift)) - 1)).mul_(factor)
     words.bitwise_xor_((words >> 16).bitwise_and_(0xFFFF))
     bits = words.view(torch.int16)[: like.numel()]
-    return bits.lt_(_share(rate) - _LEVELS // 2).to(like.dtype).view(like.shape)
+    return bits.le_(_share(rate) - 1 - _LEVELS // 2).to(like.dtype).view(like.shape)
 
 
 def _share(rate: float) -> int:
-    """How many of 65536 entries are kept at a dropout rate."""
-    return round((1 - rate) * _LEVELS)
+    """How many of 65536 entries are kept at a dropout rate, at least one."""
+    return max(1, round((1 - rate) * _LEVELS))
 
 
 class ReLUDropout(nn.Module):
@@ -56,7 +56,7 @@ class ReLUDropout(nn.Module):
             return x.relu()
         if x.device.type != "cpu":
             return functional.dropout(x.relu(), self.rate)
-        y: Tensor = _ReLUDropout.apply(x, self.rate)
+        y: Tensor = _ReLUDropout.apply(x, self.rate)  # type: ignore[no-untyped-call]
         return y
 
     def extra_repr(self) -> str:
@@ -83,7 +83,7 @@ class BatchNormReLUDropout(nn.BatchNorm1d):
         if not self.training or x.device.type != "cpu":
             y: Tensor = self.activation(super().forward(x))
             return y
-        y, mean, variance = _NormReLUDropout.apply(
+        y, mean, variance = _NormReLUDropout.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps, self.activation.rate
         )
         self._track(mean, variance, x.shape[0] * x.shape[2])
@@ -126,7 +126,7 @@ class _NormReLUDropout(torch.autograd.Function):
     """``dropout(relu(weight * (x - mean) / sd + bias))``; statistics in two passes."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917  (what there is)
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, rate: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean = x.mean((0, 2))

@@ -1,4 +1,4 @@
-"""The convolution with a kernel that a network generates: causal or centred, on one axis or more."""
+"""Convolution with a kernel that a network generates: causal or centred, on one axis or more."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from seqbench.nn.convolution import (
     direct_convolution,
     filtered,
     generated_convolution,
+    generated_output,
     generated_spectrum,
 )
 from seqbench.nn.convolution_cost import Channels, plan
 from seqbench.nn.kernels import KernelNet
 
 KEPT_BYTES = 256 << 20
-"""A spectrum larger than this is not kept in eval, but made anew in chunks at every call."""
+"""What is larger than this is not kept in eval, but made anew at every call."""
+
+POSITIONS = 1 << 15
+"""Without gradients, the kernel network is asked for so many taps at a time: it stays in cache."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -97,7 +101,7 @@ class KernelConvolution(nn.Module):
         self.mix = nn.Linear(*channels, bias=False) if separable else None
         self.bias = nn.Parameter(torch.zeros(self.out_channels)) if bias else None
         self._kept: tuple[object, Tensor] | None = None
-        self._fresh: Tensor | None = None
+        self._fresh: tuple[object, Tensor] | None = None
 
     def _check(self) -> None:
         values = self.in_channels * (1 if self.separable else self.out_channels)
@@ -149,7 +153,9 @@ class KernelConvolution(nn.Module):
         """What the last linear layer makes the taps of; the last column, for its bias, is ones."""
         axes = [self.axis(axis)[reach.first : reach.end] for axis, reach in enumerate(box)]
         grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-        features = functional.pad(self.kernel.features(grid), (0, 1), value=1.0)
+        parts = [grid] if torch.is_grad_enabled() else grid.split(POSITIONS)
+        features = torch.cat([self.kernel.features(part) for part in parts])
+        features = functional.pad(features, (0, 1), value=1.0)
         return features.reshape(*(len(positions) for positions in axes), -1)
 
     @property
@@ -165,7 +171,8 @@ class KernelConvolution(nn.Module):
     def formed(self, features: Float[Tensor, "*tap feature"]) -> Float[Tensor, "c_out c_in *tap"]:
         """The kernel in the time domain; ``c_in`` is 1 if separable."""
         kernel = torch.movedim(features @ self.mixing.mT, -1, 0)
-        return kernel.unflatten(0, (-1, 1 if self.separable else self.in_channels))
+        pairs: Tensor = kernel.unflatten(0, (-1, 1 if self.separable else self.in_channels))
+        return pairs
 
     def sampled_kernel(self, *shape: int) -> Float[Tensor, "c_out c_in *tap"]:
         """The kernel that an input of this shape is convolved with, the newest tap first."""
@@ -175,9 +182,13 @@ class KernelConvolution(nn.Module):
         """The Frobenius norm of the kernel for the last input in training, or of all taps.
 
         By Gram matrices, ``|| F W^T ||^2 = sum((F^T F) * (W^T W))``, so no kernel is formed.
-        Features that a forward pass made and no backward pass has used are used again.
+        Features of a forward pass in training that no backward pass has used are used again: add
+        the norm to the loss, and call ``backward`` once for both.
         """
-        features = self._fresh if self._fresh is not None else self.features(self._whole())
+        if self._fresh is not None and self._fresh[0] == self._versions():
+            features = self._fresh[1]
+        else:
+            features = self.features(self._whole())
         rows, mixing = features.flatten(0, -2), self.mixing
         return ((rows.mT @ rows) * (mixing.mT @ mixing)).sum().sqrt()
 
@@ -192,6 +203,10 @@ class KernelConvolution(nn.Module):
         """Convolve, mix channels if separable, add the bias.
 
         ``steps`` asks a causal convolution on one axis for its last so many outputs alone.
+
+        Raises:
+            ConfigError: ``steps`` is asked of another convolution, or is below 1.
+
         """
         with torch.autocast(x.device.type, enabled=False):
             y = self._convolved(x.to(self.kernel.output.weight.dtype), steps)
@@ -206,6 +221,8 @@ class KernelConvolution(nn.Module):
         box = self.box(x.shape[2:])
         taps = tuple(reach.end - reach.first for reach in box)
         offset, size = tuple(reach.current - reach.first for reach in box), tuple(x.shape[2:])
+        if steps is not None:
+            self._check_steps(steps)
         if steps is not None and steps < size[0]:
             x = x[..., -(steps + taps[0] - 1) :]
             offset, size = (x.shape[-1] - steps,), (steps,)
@@ -213,10 +230,19 @@ class KernelConvolution(nn.Module):
         if not (self.training or torch.is_grad_enabled()):
             return self._inferred(x, box, window)
         features = self.features(box)
+        self._fresh = None
         if self.training and features.requires_grad:
-            self._fresh = features
+            self._fresh = self._versions(), features
             features.register_hook(self._used)
         return self.convolve(x, features, window)
+
+    def _check_steps(self, steps: int) -> None:
+        if steps < 1 or not self.causal or len(self.size) > 1:
+            kind = "causal" if self.causal else "centred"
+            raise ConfigError(
+                f"the last {steps} outputs of a {kind} convolution on {len(self.size)} axes were "
+                f"asked for; expected 1 or more, of a causal one on one axis"
+            )
 
     @property
     def _cost(self) -> Channels:
@@ -225,7 +251,7 @@ class KernelConvolution(nn.Module):
         features = self.kernel.output.in_features + 1
         return Channels(self.in_channels, self.out_channels, features)
 
-    def _used(self, _gradient: Tensor) -> None:
+    def _used(self, _gradient: Tensor | None) -> None:
         self._fresh = None
 
     def convolve(
@@ -235,8 +261,12 @@ class KernelConvolution(nn.Module):
         window: Window,
     ) -> Float[Tensor, "batch channel *out"]:
         """The convolution of ``x`` with the kernel of these features; if dense, with the bias."""
-        if isinstance(window, Blocks) and not self.separable:
+        if self.separable:
+            return self._with_kernel(x, self.formed(features), window)
+        if isinstance(window, Blocks):
             return generated_convolution(x, features, self.mixing, self.bias, window)
+        if math.prod(window.size) == 1:
+            return generated_output(x, features, self.mixing, self.bias, window)
         return self._with_kernel(x, self.formed(features), window)
 
     def _with_kernel(self, x: Tensor, kernel: Tensor, window: Window) -> Tensor:
@@ -249,27 +279,37 @@ class KernelConvolution(nn.Module):
 
     def _inferred(self, x: Tensor, box: tuple[Reach, ...], window: Window) -> Tensor:
         """The convolution without gradients, by what is kept of the kernel."""
+        if not self.separable and math.prod(window.size) == 1:
+            values = math.prod(window.taps) * (self.kernel.output.in_features + 1)
+            sampled = self._keep((box, "features"), values, lambda: self.features(box))
+            return generated_output(x, sampled, self.mixing, self.bias, window)
         if self.separable or not isinstance(window, Blocks):
-            kernel = self._keep(box, lambda: self.formed(self.features(box)))
+            values = math.prod(window.taps) * self.kernel.output.out_features
+            kernel = self._keep((box, "kernel"), values, lambda: self.formed(self.features(box)))
             return self._with_kernel(x, kernel, window)
-        values = self.in_channels * self.out_channels
-        if math.prod(window.half) * values * 2 * x.element_size() > KEPT_BYTES:
+        values = 2 * math.prod(window.half) * self.kernel.output.out_features
+        if values * x.element_size() > KEPT_BYTES:  # in chunks, never whole
             return self.convolve(x, self.features(box), window)
 
         def spectrum() -> Tensor:
             return generated_spectrum(self.features(box), self.mixing, self.in_channels, window)
 
-        return filtered(x, self._keep((box, window.n), spectrum), self.bias, window)
+        return filtered(x, self._keep((box, window.n), values, spectrum), self.bias, window)
 
-    def _keep(self, what: object, make: Callable[[], Tensor]) -> Tensor:
+    def _keep(self, what: object, values: int, make: Callable[[], Tensor]) -> Tensor:
         parameters = list(self.parameters())
+        if values * parameters[0].element_size() > KEPT_BYTES:
+            return make()
         if any(p.is_inference() for p in parameters):  # these do not tell when they change
             return make()
-        versions = [(p.data_ptr(), p._version) for p in parameters]  # noqa: SLF001
-        key = (what, self.rate, versions)
+        key = (what, self.rate, self._versions())
         if self._kept is None or self._kept[0] != key:
             self._kept = key, make()
         return self._kept[1]
+
+    def _versions(self) -> list[tuple[int, int]]:
+        """What changes when a parameter does, unless through ``parameter.data``."""
+        return [(p.data_ptr(), p._version) for p in self.parameters()]  # noqa: SLF001
 
     def train(self, mode: bool = True) -> Any:
         """Switch between training and eval; what was kept of the kernel is dropped."""
@@ -285,7 +325,7 @@ def _positions(  # noqa: PLR0913, PLR0917  (a key)
     taps: int,
     current: int,
     steps: float,
-    causal: bool,  # noqa: FBT001
+    causal: bool,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:

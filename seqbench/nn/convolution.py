@@ -90,13 +90,13 @@ class Blocks(Window):
 
     def outputs(self, blocks: Tensor) -> Tensor:
         """The wanted outputs of every block, one after the other."""
-        kept = blocks[(..., *(slice(k - 1, None) for k in self.taps))]
+        kept = blocks[_corner([k - 1 for k in self.taps], [None] * len(self.taps))]
         dims = len(self.n)
         order = [0, 1, *(2 + a + b * dims for a in range(dims) for b in range(2))]
         joined = kept.permute(order).reshape(
             *kept.shape[:2], *(c * h for c, h in zip(self.count, self.hop, strict=True))
         )
-        return joined[(..., *(slice(0, m) for m in self.size))]
+        return joined[_corner([0] * dims, self.size)]
 
     def place_outputs(self, y: Tensor) -> Tensor:
         """What ``outputs`` does, transposed: outputs at their places in blocks of zeros."""
@@ -110,6 +110,11 @@ class Blocks(Window):
         for axis, hop in enumerate(self.hop):
             y = y.unfold(2 + axis, hop, hop)
         return _padded(y, [side for k in reversed(before) for side in (k, 0)])
+
+
+def _corner(starts: Sizes, ends: Sequence[int | None]) -> tuple[Any, ...]:
+    """The index of the part from ``starts`` to ``ends`` along the last axes."""
+    return ..., *(slice(start, end) for start, end in zip(starts, ends, strict=True))
 
 
 def _padded(x: Tensor, sides: Sequence[int]) -> Tensor:
@@ -147,11 +152,8 @@ def direct_convolution(
     offset, size = _defaults(shape, offset, size)
     axes = zip(taps, shape, offset, size, strict=True)
     padding = [(k - 1 - c, c + m - length) for k, length, c, m in axes]
-    padded = functional.pad(x, [side for pair in reversed(padding) for side in pair])
+    padded = _padded(x, [side for pair in reversed(padding) for side in pair])
     mirrored = kernel.flip(list(range(2, kernel.ndim)))
-    if padded.shape[1:] == mirrored.shape[1:]:  # one output: a product of matrices
-        y = padded.flatten(1) @ mirrored.flatten(1).mT
-        return y.reshape(*y.shape, *size)
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(taps) - 1]
     return convolve(padded, mirrored, groups=x.shape[1] // kernel.shape[1])
 
@@ -204,8 +206,30 @@ def generated_convolution(
     added to the outputs.
     """
     blocks = blocks or one_block(x.shape[2:], features.shape[:-1])
-    y: Tensor = _Generated.apply(x, features, mixing, bias, blocks)
+    y: Tensor = _Generated.apply(  # type: ignore[no-untyped-call]
+        x, features, mixing, bias, blocks
+    )
     return y
+
+
+def generated_output(
+    x: Float[Tensor, "batch c_in *time"],
+    features: Float[Tensor, "*tap feature"],
+    mixing: Float[Tensor, "c_out_x_c_in feature"],
+    bias: Float[Tensor, " c_out"] | None,
+    window: Window,
+) -> Float[Tensor, "batch c_out *one"]:
+    """The single output of a window of size 1, with the kernel of ``generated_convolution``.
+
+    The input meets the few features first, so that not even for one tap a kernel is formed.
+    """
+    axes = zip(window.taps, x.shape[2:], window.offset, strict=True)
+    padding = [(k - 1 - c, c + 1 - length) for k, length, c in axes]
+    met = _padded(x, [side for pair in reversed(padding) for side in pair]).flatten(2)
+    mirrored = features.flip(list(range(features.ndim - 1))).flatten(0, -2)
+    by_feature = (met @ mirrored).flatten(1)
+    y = by_feature @ rearrange(mixing, "(o i) feature -> (i feature) o", i=x.shape[1])
+    return (y if bias is None else y + bias).reshape(*y.shape, *window.size)
 
 
 def generated_spectrum(
@@ -216,7 +240,8 @@ def generated_spectrum(
 ) -> Complex[Tensor, "freq c_in c_out"]:
     """The spectrum of the kernel ``mixing @ features[tap]`` at the blocks' frequencies."""
     spectrum = _feature_spectrum(features, blocks) @ _complex(_by_feature(mixing, c_in))
-    return spectrum.unflatten(1, (c_in, -1))
+    pairs: Tensor = spectrum.unflatten(1, (c_in, -1))
+    return pairs
 
 
 def filtered(
@@ -239,7 +264,7 @@ class _Generated(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917  (what there is)
         ctx: Any, x: Tensor, features: Tensor, mixing: Tensor, bias: Tensor | None, blocks: Blocks
     ) -> Tensor:
         signal = _by_frequency(x, blocks)
@@ -325,7 +350,7 @@ def _scatter(transformed: Tensor, spectrum: Tensor) -> None:
 
 def _gather(product: Tensor, blocks: Blocks, batch: int) -> Iterator[tuple[slice, Tensor]]:
     """The other way, a few examples at a time."""
-    by_example = product.unflatten(1, (batch, -1))
+    by_example = product.unflatten(1, (batch, math.prod(blocks.count)))
     for part in _examples(batch, product.shape[2], blocks, product.real):
         spectrum = by_example[:, part].permute(1, 3, 2, 0).contiguous()
         yield part, spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
@@ -365,7 +390,8 @@ def _slices(length: int, step: int) -> Iterator[slice]:
 
 
 def _feature_spectrum(features: Tensor, blocks: Blocks) -> Complex[Tensor, "freq feature"]:
-    spectrum = torch.fft.rfftn(features, s=blocks.n, dim=tuple(range(len(blocks.n))))
+    dims = tuple(range(len(blocks.n)))
+    spectrum: Tensor = torch.fft.rfftn(features, s=blocks.n, dim=dims)
     return spectrum.flatten(0, -2)
 
 

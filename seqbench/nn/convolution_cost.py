@@ -24,7 +24,7 @@ of signal and kernel; one in making the kernel's spectrum of its features."""
 
 @dataclass(frozen=True)
 class Channels:
-    """Input and output channels of a group, a kernel's features (0: the kernel is given), groups."""
+    """Channels in and out of a group, a kernel's features (0: the kernel is given), groups."""
 
     c_in: int
     c_out: int
@@ -39,9 +39,15 @@ class Channels:
 
 @functools.lru_cache(maxsize=4096)
 def plan(window: Window, batch: int, channels: Channels) -> Window:
-    """The window itself, to be convolved directly, or blocks of it, to be done by transforms."""
-    sizes = itertools.product(*map(lengths, window.taps, window.size))
-    blocks = [Blocks(window.taps, window.offset, window.size, n) for n in sizes]
+    """The window itself, to be convolved directly, or blocks of it, to be done by transforms.
+
+    A single output is never worth a transform.
+    """
+    if math.prod(window.size) == 1:
+        return window
+    # A kernel that is given is transformed as a whole.
+    sizes = map(lengths if channels.features else _whole, window.taps, window.size)
+    blocks = [Blocks(window.taps, window.offset, window.size, n) for n in itertools.product(*sizes)]
     spent = {b: _cost(BLOCKS, block_terms(b, batch, channels)) for b in blocks}
     best = min(blocks, key=spent.__getitem__)
     direct = _cost(DIRECT, direct_terms(window, batch, channels))
@@ -49,19 +55,24 @@ def plan(window: Window, batch: int, channels: Channels) -> Window:
 
 
 def _cost(coefficients: tuple[float, ...], terms: tuple[float, ...]) -> float:
-    return sum(c * t for c, t in zip(coefficients, terms, strict=True))
+    return math.fsum(c * t for c, t in zip(coefficients, terms, strict=True))
 
 
 def lengths(taps: int, size: int) -> list[int]:
     """Transform lengths worth a thought: that of one block, and powers of two below it."""
-    whole = fast_length(size + taps - 1)
+    (whole,) = _whole(taps, size)
     shorter = (2**power for power in range((2 * taps - 1).bit_length(), whole.bit_length()))
     return [whole, *(n for n in shorter if n < whole)]
 
 
+def _whole(taps: int, size: int) -> list[int]:
+    return [fast_length(size + taps - 1)]
+
+
 def direct_terms(window: Window, batch: int, channels: Channels) -> tuple[float, ...]:
     """What the time of the direct convolution is made of."""
-    return 1.0, batch * channels.pairs * math.prod(window.taps) * math.prod(window.size)
+    products = batch * channels.pairs * math.prod(window.taps) * math.prod(window.size)
+    return 1.0, float(products)
 
 
 def block_terms(blocks: Blocks, batch: int, channels: Channels) -> tuple[float, ...]:
@@ -72,6 +83,6 @@ def block_terms(blocks: Blocks, batch: int, channels: Channels) -> tuple[float, 
     return (
         1.0,
         rows * sides * points * math.log2(points),
-        rows * frequencies * channels.pairs,
-        channels.features * frequencies * channels.pairs,
+        float(rows * frequencies * channels.pairs),
+        float(channels.features * frequencies * channels.pairs),
     )

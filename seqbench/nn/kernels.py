@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -76,10 +76,10 @@ class MultiplicativeFilterNet(KernelNet):
     biases of the linear layers start from U(-1/sqrt(hidden), 1/sqrt(hidden)), PyTorch's default.
     """
 
-    def __init__(self, filters: Iterable[FourierFilter], out_channels: int, dim: int) -> None:
+    def __init__(self, filters: Sequence[FourierFilter], out_channels: int, dim: int) -> None:
         super().__init__(dim)
         self.filters = nn.ModuleList(filters)
-        hidden_channels = self.filters[0].linear.out_features
+        hidden_channels = filters[0].linear.out_features
         self.linear = nn.ModuleList(
             nn.Linear(hidden_channels, hidden_channels) for _ in self.filters[1:]
         )
@@ -87,8 +87,9 @@ class MultiplicativeFilterNet(KernelNet):
 
     def responses(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "layer tap hidden"]:
         """Every filter at every position, all layers in one go."""
-        filters = list(self.filters)
-        return type(filters[0]).evaluate(filters, positions)
+        filters: Sequence[Any] = list(self.filters)
+        responses: Tensor = type(filters[0]).evaluate(filters, positions)
+        return responses
 
     def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
         """The last product of filters at each position."""
@@ -119,7 +120,7 @@ class MFNFourier(MultiplicativeFilterNet):
 
 
 class MFNGabor(MultiplicativeFilterNet):
-    """A Gabor network: sines under isotropic Gaussian windows as filters (Fathony et al., Sec. 3.2).
+    """A Gabor network: sines under isotropic Gaussian windows (Fathony et al., Sec. 3.2).
 
     Initialisation is that of rjbruin/flexconv: every layer's inverse widths start from
     Gamma(6 / (layers + 1), 1).

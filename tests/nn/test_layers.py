@@ -8,7 +8,7 @@ from torch import nn
 
 from seqbench.errors import ConfigError
 from seqbench.nn.checks import check_positive, check_sequence, check_share
-from seqbench.nn.continuous import KernelConvolution, kernel_decay
+from seqbench.nn.continuous import KernelConvolution
 from seqbench.nn.convolution import direct_convolution
 from seqbench.nn.kernels import KernelNet, MAGNet, Siren
 from seqbench.nn.residual import ReadOut, ResidualBlock
@@ -45,21 +45,6 @@ def test_a_prefix_of_the_input_gives_a_prefix_of_the_output() -> None:
             )
 
 
-def test_kernel_norm_is_that_of_the_kernel_formed() -> None:
-    """The norm by Gram matrices is the norm of the sampled kernel, and has a gradient."""
-    torch.manual_seed(0)
-    for kernel in kernels(2 * 3):
-        layer = KernelConvolution(kernel, (3, 2), (40,))
-        layer.bias.data.normal_()
-        sampled = layer.sampled_kernel(40)
-        assert sampled.shape == (2, 3, 40)
-        torch.testing.assert_close(layer.kernel_norm(), sampled.norm())
-        decay = kernel_decay(nn.Sequential(layer))
-        torch.testing.assert_close(decay, sampled.norm() + layer.bias.norm())
-        decay.backward()
-        assert all(p.grad is not None for p in layer.parameters())
-
-
 def test_autocast_leaves_the_kernel_in_full_precision() -> None:
     """Under bfloat16 autocast the layer computes as without it, from a bfloat16 input too."""
     torch.manual_seed(0)
@@ -69,29 +54,6 @@ def test_autocast_leaves_the_kernel_in_full_precision() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = layer(x)
         torch.testing.assert_close(y, layer(x.float()))
-
-
-def test_siren_starts_as_the_authors_code_does() -> None:
-    """Weights U(-1/sqrt(fan in), ...), norms and directions alike, biases U(-1, 1)."""
-    torch.manual_seed(0)
-    siren = Siren(256, 4096, omega_0=30.0)
-    for linear, fan_in in zip([*siren.hidden, siren.output], (1, 256, 256), strict=True):
-        bound = fan_in**-0.5
-        assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
-        assert linear.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
-        assert linear.bias.abs().max().item() == pytest.approx(1.0, rel=0.02)
-
-
-def test_magnet_starts_as_the_authors_code_does() -> None:
-    """Centres within the range, gamma of mean 6 / (layer + 1), sine weights scaled by it."""
-    torch.manual_seed(0)
-    net = MAGNet(4096, 2, layers=3, input_scale=25.6, spatial_range=0.125)
-    for layer, gabor in enumerate(net.filters):
-        assert gabor.mu.abs().max().item() == pytest.approx(0.125, rel=0.02)
-        assert gabor.gamma.mean().item() == pytest.approx(6 / (layer + 1), rel=0.1)
-        relative = gabor.linear.weight / gabor.gamma / 12.8
-        assert relative.abs().max().item() == pytest.approx(1.0, rel=0.02)
-        assert gabor.linear.bias.abs().max().item() == pytest.approx(torch.pi, rel=0.02)
 
 
 def test_residual_block_is_its_formula() -> None:

@@ -26,17 +26,18 @@ def filter_frequencies(
 
     That of a sine is ``|W| / 2 pi``; a Gaussian window of inverse width gamma adds
     ``cut * gamma / 2 pi``, its spectrum being a Gaussian that is cut off at ``cut`` standard
-    deviations (Eqs. 9, 10).
+    deviations (Eqs. 9, 10). As in the authors' code the largest of either is taken, which need not
+    belong to the same channel: a bound a little above the largest sum.
     """
     return torch.stack([_highest(layer, cut) for layer in kernel.filters])
 
 
 def _highest(layer: nn.Module, cut: float) -> Float[Tensor, " axis"]:
     assert isinstance(layer, FourierFilter)  # noqa: S101  (for the type checker)
-    frequencies = layer.linear.weight.abs()
+    frequencies = layer.linear.weight.abs().amax(dim=0)
     if isinstance(layer, GaborFilter):
-        frequencies = frequencies + cut * layer.gamma.abs()
-    return frequencies.amax(dim=0) / (2 * math.pi)
+        frequencies = frequencies + cut * layer.gamma.abs().amax(dim=0)
+    return frequencies / (2 * math.pi)
 
 
 def mask_frequency(mask: GaussianMask, cut: float = 2.0) -> Float[Tensor, " axis"]:
@@ -92,7 +93,7 @@ def _excess(
     layer: KernelConvolution,
     method: AliasMethod,
     cut: float,
-    with_mask: bool,  # noqa: FBT001
+    with_mask: bool,
 ) -> Float[Tensor, ""]:
     assert isinstance(layer.kernel, MultiplicativeFilterNet)  # noqa: S101
     frequencies = filter_frequencies(layer.kernel, cut)

@@ -29,12 +29,10 @@ class GaussianMask(nn.Module):
 
     """
 
-    def __init__(
-        self, mean: float, width: float, dim: int = 1, *, learn_mean: bool = True
-    ) -> None:
+    def __init__(self, mean: float, width: float, dim: int = 1, *, learn_mean: bool = True) -> None:
         super().__init__()
-        self.mean = nn.Parameter(torch.full((dim,), mean), requires_grad=learn_mean)
-        self.width = nn.Parameter(torch.full((dim,), width))
+        self.mean = nn.Parameter(torch.full((dim,), float(mean)), requires_grad=learn_mean)
+        self.width = nn.Parameter(torch.full((dim,), float(width)))
 
     def forward(self, positions: Float[Tensor, " tap"], axis: int = 0) -> Float[Tensor, " tap"]:
         """The mask at each position along one axis."""
@@ -113,5 +111,5 @@ class FlexConv(KernelConvolution):
             self.mask(self.axis(axis)[reach.first : reach.end], axis)
             for axis, reach in enumerate(box)
         ]
-        mask = functools.reduce(lambda outer, inner: outer.unsqueeze(-1) * inner, along)
+        mask: Tensor = functools.reduce(lambda outer, inner: outer.unsqueeze(-1) * inner, along)
         return super().features(box) * mask.unsqueeze(-1)

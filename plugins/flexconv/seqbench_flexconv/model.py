@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqbench.errors import ConfigError
 from seqbench.model import Model, ParamGroup, Recipe, decay_groups
+from seqbench.nn.activation import BatchNormReLUDropout
 from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
 from seqbench.nn.continuous import KernelConvolution, at_rate, kernel_decay
-from seqbench.nn.activation import BatchNormReLUDropout
 from seqbench.nn.kernels import GaborFilter, KernelNet, MAGNet, MFNFourier, MFNGabor, Siren
 from seqbench.nn.residual import Pointwise, ReadOut, ResidualBlock
 from seqbench.spec import Plateau, Signature, TrainSpec
 from seqbench.types import Encoded, Output
-from seqbench_flexconv.aliasing import alias_penalty
+from seqbench_flexconv.aliasing import AliasMethod, alias_penalty
 from seqbench_flexconv.layer import FlexConv, GaussianMask
+
+KernelName = Literal["magnet", "mfn-gabor", "mfn-fourier", "siren"]
 
 CENTRES_BY_WIDTH = 1.667
 """The Gabor centres of a kernel start within so many mask widths of 0 (the authors' code)."""
@@ -44,7 +46,7 @@ class FlexTCNConfig:
 
     channels: int = 30
     blocks: int = 2
-    kernel: Literal["magnet", "mfn-gabor", "mfn-fourier", "siren"] = "magnet"
+    kernel: KernelName = "magnet"
     kernel_channels: int = 32
     kernel_layers: int = 3
     input_scale: float = 25.6
@@ -59,11 +61,15 @@ class FlexTCNConfig:
     dropout_in: float = 0.0
     kernel_decay: float = 0.0
     alias_penalty: float = 0.0
-    alias_method: Literal["together", "summed"] = "together"
+    alias_method: AliasMethod = "together"
     alias_mask: bool = True
     alias_cut: float = 2.0
 
     def __post_init__(self) -> None:
+        for name, choices in (("kernel", KernelName), ("alias_method", AliasMethod)):
+            if (value := getattr(self, name)) not in get_args(choices):
+                expected = ", ".join(get_args(choices))
+                raise ConfigError(f"{name} is {value!r}, expected one of {expected}")
         check_positive(self, "channels", "blocks", "kernel_channels", "kernel_layers")
         check_positive(self, "input_scale", "omega_0", "mask_width", "mask_learning_rate_scale")
         check_share(self, "mask_threshold", "dropout", "dropout_in")
@@ -89,6 +95,8 @@ class FlexBlock(ResidualBlock):
     """A residual block that can be asked for its last outputs alone."""
 
     pointwise = Pointwise
+    conv1: KernelConvolution
+    conv2: KernelConvolution
 
     def inputs_for(self, steps: int, length: int) -> int:
         """How many of its last ``length`` inputs the last ``steps`` outputs depend on."""
@@ -102,7 +110,8 @@ class FlexBlock(ResidualBlock):
         hidden = min(steps + self.conv2.taps(length) - 1, length)
         y = self.activation(self.norm1(self.conv1(x, hidden)))
         y = self.activation(self.norm2(self.conv2(y, steps)))
-        return (y + self.shortcut(x[..., -steps:])).relu()
+        out: Tensor = (y + self.shortcut(x[..., -steps:])).relu()
+        return out
 
 
 class FlexTCN(Model):
@@ -124,7 +133,9 @@ class FlexTCN(Model):
         "Kernel Convolutions with Differentiable Kernel Sizes, ICLR 2022, arXiv:2110.08059"
     )
     Config: ClassVar[type] = FlexTCNConfig
-    presets: ClassVar = {f"flextcn-{blocks}": FlexTCNConfig(blocks=blocks) for blocks in (2, 4, 6)} | {
+    presets: ClassVar = {
+        f"flextcn-{blocks}": FlexTCNConfig(blocks=blocks) for blocks in (2, 4, 6)
+    } | {
         "flextcn-2-siren": FlexTCNConfig(kernel="siren"),
         "flextcn-2-unmasked": FlexTCNConfig(mask=False),
     }
@@ -183,12 +194,13 @@ class FlexTCN(Model):
 
     def _last_step(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch c_out 1"]:
         """The blocks' last output, from the steps that it depends on."""
+        blocks = [block for block in self.blocks if isinstance(block, FlexBlock)]
         length, steps = x.shape[-1], [1]
-        for block in reversed(self.blocks):
+        for block in reversed(blocks):
             steps.append(block.inputs_for(steps[-1], length))
         *needed, first = steps
         x = x[..., -first:]
-        for block, outputs in zip(self.blocks, reversed(needed), strict=True):
+        for block, outputs in zip(blocks, reversed(needed), strict=True):
             x = block.last(x, outputs, length)
         return x
 
@@ -225,6 +237,6 @@ class FlexTCN(Model):
         return [group for group in groups if group.parameters]
 
     def mask_widths(self) -> dict[str, float]:
-        """The learned width of every convolution's mask, in units of half the signature's length."""
+        """The width of every convolution's mask, in units of half the signature's length."""
         layers = {n: m for n, m in self.named_modules() if isinstance(m, FlexConv)}
         return {name: layer.mask.width.abs().item() for name, layer in layers.items()}
