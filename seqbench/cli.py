@@ -37,6 +37,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting by path, as model.FIELD=VALUE or train.FIELD=VALUE."),
 ]
+ModelSettings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the model, as model.FIELD=VALUE.")
+]
+Threads = Annotated[int, typer.Option(help="Threads within an operator.")]
 TaskSettings = Annotated[
     list[str] | None, typer.Option("--task", help="A field of the task's config, FIELD=VALUE.")
 ]
@@ -52,12 +56,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(
+    then: str = "the same command continues where this one ended",
+) -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("\nstopped; the same command continues where this one ended", err=True)
+        typer.echo(f"\nstopped; {then}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -121,7 +127,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         int | None, typer.Option(help="The same as --set train.max_steps=N.")
     ] = None,
     device: Device = "cpu",
-    threads: Annotated[int, typer.Option(help="Threads within an operator.")] = 1,
+    threads: Threads = 1,
     output_dir: OutputDir = Path("runs"),
     data_dir: DataDir = None,
 ) -> None:
@@ -143,6 +149,38 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
     with _interruptible(), shown(console) as progress:
         result = run_plan(plan, place, progress)
+    console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913, PLR0917  (options)
+    task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
+    model: Annotated[str, typer.Argument(help="MODEL or MODEL:PRESET.")],
+    weights: Annotated[
+        Path, typer.Option(help="A .safetensors file, or a .pt file of a state dict.")
+    ],
+    set_: ModelSettings = None,
+    task_set: TaskSettings = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    output_dir: OutputDir = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Test trained weights on a task, without training; shown on leaderboards, never ranked."""
+    from seqbench import report
+    from seqbench.resolve import resolve
+    from seqbench.run import Place, run_evaluation
+    from seqbench.spec import Request
+    from seqbench.weights import read_weights
+
+    file = read_weights(weights)
+    request = Request(task, model, _pairs("--task", task_set), _pairs("--set", set_))
+    plan = resolve(request, file.sha256)
+    place = Place(output_dir, data_dir, device, threads)
+    console = Console()
+    console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
+    with _interruptible("nothing was written"):
+        result = run_evaluation(plan, place, file)
     console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqbench import registry
+from seqbench.result import Weights
 from seqbench.spec import Signature, TrainSpec
 from seqbench.task import NoConfig
 from seqbench.types import Encoded, Output
@@ -34,6 +35,13 @@ class ParamGroup:
     parameters: list[nn.Parameter]
     learning_rate_scale: float = 1.0
     decay: bool = True
+
+
+class Converted(NamedTuple):
+    """Weights in a network's own names and shapes, and what is known of where they are from."""
+
+    state: Mapping[str, Tensor]
+    weights: Weights
 
 
 class Model(nn.Module):
@@ -69,6 +77,18 @@ class Model(nn.Module):
     def penalty(self) -> Tensor:
         """A term added to the loss of every training step; zero unless a model says otherwise."""
         return torch.zeros((), device=next(self.parameters()).device)
+
+    def convert_weights(self, state: Mapping[str, Tensor], task: str) -> Converted | None:  # noqa: ARG002
+        """A state dict of another implementation as one of this network's, for a task by name.
+
+        ``None`` if it is of no kind that the model knows. Whether what is given fits is checked
+        by the caller.
+
+        Raises:
+            ConfigError: it is of a known kind, but means something else in this network.
+
+        """
+        return None
 
     def param_groups(self) -> list[ParamGroup]:
         """Weights decay; biases, gains of norms and other vectors do not."""

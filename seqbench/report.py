@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqbench.registry import Entry
-from seqbench.result import Result, Status, result_path
+from seqbench.result import Result, Status, Weights, result_path
 from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ def plan_line(plan: Plan) -> str:
     if plan.origin.recipe_source and settings == "published":
         settings += f" ({plan.origin.recipe_source})"
     spec = plan.spec
+    how = f"weights {spec.weights_sha256[:8]}" if spec.weights_sha256 else f"seed {spec.seed}"
     return (
         f"run {spec.id}: {spec.task.name}, {spec.model.name}:{plan.origin.preset}, "
-        f"seed {spec.seed}; settings: {escape(settings)}"
+        f"{how}; settings: {escape(settings)}"
     )
 
 
@@ -71,17 +72,30 @@ def result_lines(result: Result, output_dir: Path) -> str:
     lines = [escape(outcome(result))]
     if result.test:
         lines[0] += f" (standard error over {result.test.n} examples)"
-        lines.append(f"epoch {result.chosen_epoch} of {len(result.curve)}, chosen by validation")
-    if result.cost and result.cost.train_seconds:
+        lines.append(escape(_choice(result)))
+    if result.test and result.cost:
         flops = "unknown" if result.cost.flops is None else f"{result.cost.flops:,}"
-        lines.append(
-            f"{result.cost.parameters:,} parameters, {flops} FLOPs a forward pass, "
-            f"{result.cost.train_seconds:.1f} s of training"
-        )
+        line = f"{result.cost.parameters:,} parameters, {flops} FLOPs a forward pass"
+        seconds = result.cost.train_seconds
+        lines.append(line if seconds is None else f"{line}, {seconds:.1f} s of training")
     if result.data and not result.data.official:
         lines.append("the data are not the official ones: never ranked beside official results")
     lines.append(str(output_dir / result_path(result.spec)))
     return "\n".join(lines)
+
+
+def _choice(result: Result) -> str:
+    """How the weights that were tested have been chosen."""
+    if result.chosen_epoch is not None:
+        return f"epoch {result.chosen_epoch} of {len(result.curve)}, chosen by validation"
+    weights = result.origin.weights or Weights()
+    source = " ".join(part for part in (weights.source, weights.run) if part) or "unknown source"
+    how = {
+        "validation": "chosen by validation",
+        "test": "selected on test: the score is an upper bound",
+        "unknown": "selection unknown",
+    }[weights.selection]
+    return f"weights of {source}, {how}; evaluated only, never ranked"
 
 
 class Counter:

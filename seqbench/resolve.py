@@ -26,11 +26,12 @@ class Plan:
     origin: Origin
 
 
-def resolve(request: Request) -> Plan:
+def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
     """The one experiment that a request means.
 
     A published recipe for the task and preset is taken where the model has one; the settings of
-    the request go over it.
+    the request go over it. With ``weights_sha256`` the experiment is to evaluate those weights:
+    only what the recipe says of the model matters then, and there are no settings of training.
 
     Raises:
         UnknownNameError: no such task, model, preset or setting.
@@ -44,7 +45,10 @@ def resolve(request: Request) -> Plan:
     model, preset, model_values = _named(load_model, request.model)
     recipe = model.recipes.get((task.name, preset))
     published = {"model": model_values | dict(recipe.model if recipe else {})}
-    published |= {"train": (recipe.train if recipe else TrainSpec()).model_dump(mode="json")}
+    if weights_sha256 is None:
+        published["train"] = (recipe.train if recipe else TrainSpec()).model_dump(mode="json")
+    else:
+        _check_nothing_of_training(request.settings)
     overrides = {path: _value(value) for path, value in request.settings.items()}
     task_overrides = {f"task.{k}": _value(v) for k, v in request.task_settings.items()}
     chosen = _override(published, overrides, "a run")
@@ -53,13 +57,14 @@ def resolve(request: Request) -> Plan:
     spec = RunSpec(
         task=_component(task, task.name, chosen["task"], "task"),
         model=_component(model, model_name, chosen["model"], "model"),
-        train=_train_spec(chosen["train"]),
+        train=_train_spec(chosen["train"]) if weights_sha256 is None else None,
+        weights_sha256=weights_sha256,
         seed=request.seed,
     )
     as_published = (
         recipe is not None
         and spec.model == _component(model, model_name, published["model"], "model")
-        and spec.train == recipe.train
+        and spec.train in (None, recipe.train)
     )
     origin = Origin(
         preset=preset,
@@ -109,6 +114,15 @@ def _named(load: Callable[[str], Any], text: str) -> tuple[Any, str, dict[str, A
 def _component(cls: type[Task | Model], name: str, values: dict[str, Any], where: str) -> Component:
     config = to_json(config_from(cls, values, where))
     return Component(name=name, version=cls.version, config=config)
+
+
+def _check_nothing_of_training(settings: Mapping[str, Any]) -> None:
+    for path in settings:
+        if path.partition(".")[0] == "train":
+            raise ConfigError(
+                f"{path} cannot be set: weights that are there are evaluated, nothing is trained",
+                "only fields of the model can be set, as model.FIELD=VALUE",
+            )
 
 
 def _value(value: Any) -> Any:

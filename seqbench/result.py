@@ -165,11 +165,27 @@ class Provenance(Frozen):
     seconds: float
 
 
+class Weights(Frozen):
+    """What is known of weights that a run only evaluated.
+
+    ``selection`` names the data by which they were chosen among a training's epochs: with
+    ``test``, a test score is an upper bound on what the strict protocol gives. ``source`` is who
+    made them, ``run`` the id of the run that wrote them if it was one of seqbench, ``file`` the
+    name of their file.
+    """
+
+    file: str | None = None
+    source: str | None = None
+    run: str | None = None
+    selection: Literal["validation", "test", "unknown"] = "unknown"
+
+
 class Origin(Frozen):
     """How the spec came about; decides nothing, so it is not part of the spec.
 
     ``settings`` is ``published`` (a recipe, unchanged), ``searched`` (the protocol's search;
     ``trials`` are the ids tried) or ``custom``. ``overrides`` is what was set by hand, by path.
+    ``weights`` is there if the run evaluated weights instead of training.
     """
 
     preset: str
@@ -178,6 +194,7 @@ class Origin(Frozen):
     recipe_source: str | None = None
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     trials: tuple[str, ...] = ()
+    weights: Weights | None = None
 
 
 class Result(Frozen):

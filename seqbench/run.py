@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
+from seqbench.allocator import keep_freed_memory
 from seqbench.cost import PeakMemory, measure_inference
 from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.flops import count_flops
@@ -29,7 +30,6 @@ from seqbench.result import (
     read_result,
     result_path,
     score_of,
-    write_atomically,
     write_result,
 )
 from seqbench.spec import RunSpec, TrainSpec
@@ -45,9 +45,15 @@ from seqbench.train import (
     seed_everything,
     seed_of,
 )
+from seqbench.weights import WeightsFile, load_weights, save_weights
+
+EVALUATION_BATCH_SIZE = 64
+"""Examples a batch where weights are evaluated, so that no training says how many."""
 
 RETRIED = (Status.FAILED, Status.OOM, Status.TIMEOUT)
 """How a run may have ended for reasons that lie outside its spec."""
+
+_CHECKPOINT = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -85,18 +91,39 @@ class Bench:
             raise ConfigError(f"run {self.plan.spec.id} evaluates weights and trains nothing")
         return self.plan.spec.train
 
+    @property
+    def batch_size(self) -> int:
+        """Examples a batch, in training and evaluation."""
+        train = self.plan.spec.train
+        return EVALUATION_BATCH_SIZE if train is None else train.batch_size
+
+    @property
+    def precision(self) -> str:
+        """What forward passes are computed in."""
+        train = self.plan.spec.train
+        return "float32" if train is None else train.precision
+
     @cached_property
+    def fit_sha256(self) -> str:
+        """The fingerprint of the data of training and validation; hashed once."""
+        return fingerprint([self.data.train, self.data.val], self.task.constants)
+
+    @property
     def job(self) -> Job:
-        """What ``fit`` is asked; made once, since it hashes the data."""
+        """What ``fit`` is asked."""
         return Job(
             spec=self.train_spec,
             seed=self.plan.spec.seed,
             run_id=self.plan.spec.id,
             device=self.device,
-            checkpoint=self.folder / "last.ckpt",
-            data_sha256=fingerprint([self.data.train, self.data.val], self.task.constants),
+            checkpoint=self.folder / _CHECKPOINT,
+            data_sha256=self.fit_sha256,
             memory=self.memory,
         )
+
+    def evaluate(self, split: Split) -> tuple[list[float], float]:
+        """The score of every example of a split, and the mean loss."""
+        return evaluate(self.network, self.task, split, self.batch_size, self.precision)
 
 
 def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
@@ -108,21 +135,10 @@ def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
         SeqbenchError: the run cannot be done as asked; no Result is written.
 
     """
-    done = existing(plan.spec, place.output_dir)
-    if done is not None and done.status not in RETRIED:
-        return done
-    bench = prepare(plan, place)
-    check_writable(place.output_dir)
-    try:
-        fitted = fit(bench.network, bench.task, bench.data, bench.job, progress)
-    except Diverged as error:
-        result = _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
-    else:
-        result = _tested(bench, fitted)
-        weights = {name: value.contiguous() for name, value in fitted.weights.items()}
-        write_atomically(bench.folder / "weights.safetensors", safetensors.torch.save(weights))
-    write_result(result, place.output_dir)
-    bench.job.checkpoint.unlink(missing_ok=True)
+    result = _once(
+        plan, place.output_dir, lambda: prepare(plan, place), lambda bench: _run(bench, progress)
+    )
+    (_folder(plan.spec, place) / _CHECKPOINT).unlink(missing_ok=True)
     return result
 
 
@@ -136,18 +152,67 @@ def run_trial(plan: Plan, place: Place, progress: Progress | None = None) -> Res
 
     """
     directory = place.output_dir / "trials"
-    if (done := existing(plan.spec, directory)) is not None:
+    return _once(
+        plan, directory, lambda: prepare(plan, place), lambda bench: _trial(bench, progress)
+    )
+
+
+def run_evaluation(plan: Plan, place: Place, file: WeightsFile) -> Result:
+    """Validate and test weights that are there, or give the Result of having done so before.
+
+    Raises:
+        SeqbenchError: it cannot be done as asked, or the weights do not fit; no Result is written.
+
+    """
+    if plan.spec.weights_sha256 != file.sha256:
+        raise ConfigError(f"run {plan.spec.id} is not of the weights {file.weights.file}")
+    return _once(plan, place.output_dir, lambda: _prepare_weights(plan, place, file), _evaluated)
+
+
+def _once(
+    plan: Plan, directory: Path, ready: Callable[[], Bench], do: Callable[[Bench], Result]
+) -> Result:
+    """The Result that is in a directory, or else one made there."""
+    done = existing(plan.spec, directory)
+    if done is not None and done.status not in RETRIED:
         return done
-    bench = prepare(plan, place)
-    check_writable(place.output_dir)
-    try:
-        fitted = fit(bench.network, bench.task, bench.data, bench.job, progress)
-    except Diverged as error:
-        result = _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
-    else:
-        result = _result(bench, Status.TRIAL, **_of_fit(fitted))
+    bench = ready()
+    check_writable(directory)
+    result = do(bench)
     write_result(result, directory)
     return result
+
+
+def _run(bench: Bench, progress: Progress | None) -> Result:
+    fitted = _fit(bench, progress)
+    if isinstance(fitted, Result):
+        return fitted
+    bench.network.load_state_dict(fitted.weights)
+    result = _tested(bench, Status.OK, fitted, **_of_fit(fitted))
+    save_weights(bench.folder / "weights.safetensors", fitted.weights, bench.plan.spec.id)
+    return result
+
+
+def _trial(bench: Bench, progress: Progress | None) -> Result:
+    fitted = _fit(bench, progress)
+    if isinstance(fitted, Result):
+        return fitted
+    return _result(bench, Status.TRIAL, **_of_fit(fitted))
+
+
+def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
+    """The outcome of training, or the Result of one that diverged."""
+    try:
+        return fit(bench.network, bench.task, bench.data, bench.job, progress)
+    except Diverged as error:
+        return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
+
+
+def _evaluated(bench: Bench) -> Result:
+    scores, _ = bench.evaluate(bench.data.val)
+    if not all(math.isfinite(score) for score in scores):
+        return _result(bench, Status.DIVERGED, error="a validation score is not finite")
+    return _tested(bench, Status.EVALUATED, val=score_of(scores))
 
 
 def existing(spec: RunSpec, output_dir: Path) -> Result | None:
@@ -181,12 +246,22 @@ def prepare(plan: Plan, place: Place) -> Bench:
     config = config_from(model_class, spec.model.config, "model")
     network = model_class(config, task.signature).to(device)
     check_output(network, task, data.val)
-    folder = place.output_dir / "checkpoints" / spec.id
-    return Bench(plan, task, data, network, device, folder, memory)
+    return Bench(plan, task, data, network, device, _folder(spec, place), memory)
+
+
+def _prepare_weights(plan: Plan, place: Place, file: WeightsFile) -> Bench:
+    bench = prepare(plan, place)
+    weights = load_weights(bench.network, file, bench.task.name)
+    origin = plan.origin.model_copy(update={"weights": weights})
+    return replace(bench, plan=replace(plan, origin=origin))
+
+
+def _folder(spec: RunSpec, place: Place) -> Path:
+    return place.output_dir / "checkpoints" / spec.id
 
 
 def prepare_device(place: Place) -> torch.device:
-    """The device, checked to be there, with threads and exact float32 set for the process.
+    """The device, checked to be there, with threads, memory and exact float32 set for the process.
 
     Raises:
         ConfigError: there is no such device here.
@@ -195,6 +270,7 @@ def prepare_device(place: Place) -> torch.device:
     if place.threads < 1:
         raise ConfigError(f"threads cannot be {place.threads}: expected 1 or more")
     torch.set_num_threads(place.threads)
+    keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -242,20 +318,17 @@ def _check_version(name: str, asked: int, installed: int) -> None:
         )
 
 
-def _tested(bench: Bench, fitted: Fitted) -> Result:
-    """The one place where test data are loaded: the weights are chosen."""
-    spec = bench.train_spec
-    bench.network.load_state_dict(fitted.weights)
+def _tested(bench: Bench, status: Status, fitted: Fitted | None = None, **fields: Any) -> Result:
+    """The one place where test data are loaded: the network has its weights."""
     test = bench.task.test_data().to(bench.device)
-    scores, loss = evaluate(bench.network, bench.task, test, spec.batch_size, spec.precision)
-    fields = _of_fit(fitted)
-    fields["cost"] = _cost(bench, fitted, test)
+    scores, loss = bench.evaluate(test)
+    fields["cost"] = _cost(bench, test, fitted)
     fields["data"] = _data(bench, test)
     if not all(math.isfinite(score) for score in scores):
         return _result(bench, Status.DIVERGED, **fields | {"error": "a test score is not finite"})
     return _result(
         bench,
-        Status.OK,
+        status,
         test=score_of(scores),
         test_loss=loss if math.isfinite(loss) else None,
         test_scores=Packed.pack(scores),
@@ -271,26 +344,28 @@ def _of_fit(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _cost(bench: Bench, fitted: Fitted, test: Split) -> Cost:
-    batch = bench.train_spec.batch_size
-    x = bench.task.encode(test.x[:batch])
-    seconds = sum(point.train_seconds for point in fitted.curve)
-    epochs = len(fitted.curve)
-    examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * batch)
-    peaks = [peak for peak in (bench.memory.peak_bytes(), fitted.peak_bytes) if peak is not None]
-    with autocast(bench.device, bench.train_spec.precision):
+def _cost(bench: Bench, test: Split, fitted: Fitted | None) -> Cost:
+    x = bench.task.encode(test.x[: bench.batch_size])
+    peaks = [bench.memory.peak_bytes(), fitted.peak_bytes if fitted else None]
+    with autocast(bench.device, bench.precision):
         latency, throughput = measure_inference(bench.network, x)
         flops = count_flops(bench.network, x[:1])
     return Cost(
         parameters=parameters_of(bench.network),
         flops=flops,
-        train_seconds=seconds,
-        examples_per_second=examples / seconds,
-        peak_bytes=max(peaks, default=None),
+        peak_bytes=max((peak for peak in peaks if peak is not None), default=None),
         latency_seconds=latency,
         throughput=throughput,
         throughput_batch=len(x),
+        **(_training_cost(bench, fitted) if fitted else {}),
     )
+
+
+def _training_cost(bench: Bench, fitted: Fitted) -> dict[str, float]:
+    seconds = sum(point.train_seconds for point in fitted.curve)
+    epochs = len(fitted.curve)
+    examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * bench.batch_size)
+    return {"train_seconds": seconds, "examples_per_second": examples / seconds}
 
 
 def parameters_of(network: Model) -> int:
@@ -302,7 +377,7 @@ def _data(bench: Bench, test: Split | None = None) -> Data:
     data, constants = bench.data, bench.task.constants
     sources = [data.train.source] + ([test.source] if test else [])
     return Data(
-        fit_sha256=bench.job.data_sha256,
+        fit_sha256=bench.fit_sha256,
         test_sha256=fingerprint([test], constants) if test else None,
         source_sha256=data.train.source.sha256,
         test_source_sha256=test.source.sha256 if test else None,

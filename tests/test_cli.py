@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from seqbench import cli
-from seqbench.result import Result, read_results
+from seqbench.result import Result, Status, read_results
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ WRONG = {
     "no jobs": (("leaderboard", "quick", "--jobs", "0"), "--jobs"),
     "nothing to render": (("render", "empty"), "empty"),
     "unknown info": (("info", "tiny-mpl"), "did you mean 'tiny-mlp'"),
+    "no weights": (("evaluate", "tiny-sum", "tiny-mlp"), "--weights"),
     "unknown option": ((*RUN, "--colour", "red"), "--colour"),
 }
 
@@ -70,6 +74,126 @@ def test_bad_input_gets_one_message(case, seqbench, tmp_path):
     assert part in err
     assert "Traceback" not in out + err
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+def tiny_state(hidden=8, length=16):
+    """Weights as the tiny model has them."""
+    shapes = {"1.weight": (hidden, length), "1.bias": (hidden,)}
+    shapes |= {"4.weight": (2, hidden), "4.bias": (2,)}
+    return {f"layers.{name}": torch.ones(shape) for name, shape in shapes.items()}
+
+
+def cut(save, value, path, keep):
+    """A file of which the first part is left."""
+    save(value, path)
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+MISFITS = {
+    "no such file": (lambda _: None, "No such file"),
+    "a directory": (lambda path: path.mkdir(), "Is a directory"),
+    "empty": (lambda path: path.write_bytes(b""), "not a file of weights"),
+    "text": (lambda path: path.write_text("accuracy 0.99\n" * 99), "not a file of weights"),
+    "JSON": (lambda path: path.write_text('{"id": {"weights": 3}}'), "not a file of weights"),
+    "header cut off": (lambda path: cut(save_file, tiny_state(), path, 60), "cut off"),
+    "tensors cut off": (lambda path: cut(save_file, tiny_state(), path, -9), "cut off"),
+    "archive cut off": (lambda path: cut(torch.save, tiny_state(), path, 999), "cut off"),
+    "a whole module": (lambda path: torch.save(nn.Linear(2, 2), path), "run any code"),
+    "a tensor": (lambda path: torch.save(torch.ones(3), path), "there is Tensor"),
+    "nothing": (lambda path: torch.save({}, path), "there is nothing"),
+    "no tensors": (lambda path: torch.save({"epoch": 3}, path), "'epoch' of type int"),
+    "another size": (
+        lambda path: save_file(tiny_state(hidden=32), path),
+        "of another shape: layers.1.weight (32, 16) instead of (8, 16)",
+    ),
+    "another task": (lambda path: save_file(tiny_state(length=9), path), "(8, 9) instead of"),
+    "one missing": (
+        lambda path: save_file({"layers.1.bias": torch.ones(8)}, path),
+        "missing: layers.1.weight, layers.4.weight, layers.4.bias",
+    ),
+    "one too many": (
+        lambda path: save_file(tiny_state() | {"layers.9.bias": torch.ones(2)}, path),
+        "unexpected: layers.9.bias",
+    ),
+    "many wrong": (
+        lambda path: save_file({f"x{i}": torch.ones(2) for i in range(9)}, path),
+        "unexpected: x0, x1, x2 and 6 more",
+    ),
+    "whole numbers": (
+        lambda path: save_file({k: v.long() for k, v in tiny_state().items()}, path),
+        "integer instead of",
+    ),
+    "not finite": (
+        lambda path: save_file(
+            tiny_state() | {"layers.4.bias": torch.tensor([0, torch.nan])}, path
+        ),
+        "not finite: layers.4.bias",
+    ),
+    "foreign of another size": (
+        lambda path: save_file({"one.weight": torch.ones(3, 16)}, path),
+        "(3, 16) instead of (8, 16)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_weights_that_cannot_be_evaluated_get_one_message(case, seqbench, tmp_path):
+    """Exit code 2, what is wrong with the file, and no output directory."""
+    make, part = MISFITS[case]
+    make(tmp_path / "weights")
+    code, out, err = seqbench("evaluate", "tiny-sum", "tiny-mlp", "--weights", "weights")
+    assert code == 2
+    assert part in err
+    assert err.count("error:") == 1
+    assert "Traceback" not in out + err
+    assert {path.name for path in tmp_path.iterdir()} <= {"weights"}, "something was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--set", "train.epochs=3"), "nothing is trained"),
+        (("--set", "model.hiden=3"), "did you mean 'model.hidden'"),
+        (("--set", "model.hidden=9"), "(8, 16) instead of (9, 16)"),
+        (("--task", "length=20"), "(8, 16) instead of (8, 20)"),
+        (("--device", "cuda:99"), "cannot be used"),
+        (("--output-dir", "weights"), "cannot write"),
+        (("--output-dir", "weights/below"), "cannot write"),
+    ],
+)
+def test_evaluation_that_cannot_be_done_gets_one_message(arguments, part, seqbench, tmp_path):
+    """As a run's: settings, task, device, output."""
+    save_file(tiny_state(), tmp_path / "weights")
+    command = ("evaluate", "tiny-sum", "tiny-mlp", "--weights", "weights")
+    code, out, err = seqbench(*command, *arguments)
+    assert code == 2
+    assert part in err
+    assert "Traceback" not in out + err
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_evaluate_gives_the_score_of_the_run_that_wrote_the_weights(seqbench, tmp_path):
+    """To the last bit, for each example; the second time without computing it again."""
+    seqbench(*RUN)
+    (trained,), _ = read_results(tmp_path / "runs")
+    weights = tmp_path / "runs" / "checkpoints" / trained.id / "weights.safetensors"
+    command = ("evaluate", "tiny-sum", "tiny-mlp", "--weights", weights, "--output-dir", "here")
+    code, out, _ = seqbench(*command)
+    assert code == 0
+    assert f"weights of seqbench {trained.id}, chosen by validation" in out
+    assert "never ranked" in out
+    (result,), _ = read_results(tmp_path / "here")
+    assert result.status is Status.EVALUATED
+    assert (result.test, result.test_loss) == (trained.test, trained.test_loss)
+    assert (result.test_scores, result.val) == (trained.test_scores, trained.val)
+    assert result.data == trained.data
+    assert result.cost.flops == trained.cost.flops
+    assert seqbench(*command)[1] == out
+    assert read_results(tmp_path / "here")[0] == [result]
+    assert not (tmp_path / "here" / "checkpoints").exists()
+    code, out, _ = seqbench("render", "here")
+    assert code == 0
+    assert "evaluated" in out
 
 
 def test_unwritable_output(seqbench, tmp_path):
@@ -145,14 +269,24 @@ def test_info_shows_task_and_model(seqbench):
 
 
 def test_every_training_command_takes_a_device(seqbench):
-    """`run` and `leaderboard` have --device."""
-    for command in ("run", "leaderboard"):
+    """`run`, `evaluate` and `leaderboard` have --device."""
+    for command in ("run", "evaluate", "leaderboard"):
         assert "--device" in seqbench(command, "--help")[1]
 
 
 def test_help_needs_no_torch():
     """--help of every command, and `list`, leave torch alone."""
-    commands = ["run", "leaderboard", "render", "info", "doctor", "schema", "fetch", "list"]
+    commands = [
+        "run",
+        "evaluate",
+        "leaderboard",
+        "render",
+        "info",
+        "doctor",
+        "schema",
+        "fetch",
+        "list",
+    ]
     calls = [["--help"], ["list"], ["schema"], *([command, "--help"] for command in commands)]
     code = (
         "import sys, contextlib, io\nfrom seqbench.cli import main\n"

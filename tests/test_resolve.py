@@ -56,6 +56,31 @@ def test_schedule_can_be_replaced_and_refined():
     assert plan.spec.train.schedule == Plateau(patience=5)
 
 
+WEIGHTS = "ab" * 32
+
+
+def test_weights_take_what_the_recipe_says_of_the_model():
+    """And have no training, so that its settings do not make it custom."""
+    plan = resolve(Request("tiny-sum", "tiny-mlp:large"), WEIGHTS)
+    assert (plan.spec.train, plan.spec.weights_sha256) == (None, WEIGHTS)
+    assert plan.spec.model.config == {"hidden": 32, "dropout": 0.2}
+    assert (plan.origin.settings, plan.origin.recipe_source) == ("published", "nowhere")
+
+
+def test_weights_with_another_model_setting_are_custom():
+    """A setting by hand goes over the recipe."""
+    plan = resolve(Request("tiny-sum", "tiny-mlp:large", {}, {"model.hidden": 3}), WEIGHTS)
+    assert plan.spec.model.config["hidden"] == 3
+    assert plan.origin.settings == "custom"
+
+
+@pytest.mark.parametrize("path", ["train.epochs", "train", "train.schedule.kind"])
+def test_weights_have_no_training_to_set(path):
+    """It is said that nothing is trained."""
+    with pytest.raises(ConfigError, match="nothing is trained"):
+        resolve(Request("tiny-sum", "tiny-mlp", {}, {path: 3}), WEIGHTS)
+
+
 WRONG = {
     "unknown task preset": (Request("tiny-sum:x", "tiny-mlp"), "no preset of 'tiny-sum'"),
     "unknown preset": (Request("tiny-sum", "tiny-mlp:larg"), "did you mean 'large'"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from seqbench.result import Cost, Metric
+from seqbench.result import Cost, Metric, Weights
 from seqbench.spec import Component, Frozen, TrainSpec
 
 SCHEMA_VERSION = 1
@@ -50,7 +50,8 @@ class Row(Frozen):
     ranked rows alone, ``position`` provisional ones too; ties share both. ``mean`` and ``sd``
     (n - 1) are over seeds, ``standard_error`` is of the only seed's score over examples. ``cost``
     holds medians over the runs that ended well, except for the peak, which is the highest.
-    ``settings`` is the least strict mark of any seed.
+    ``settings`` is the least strict mark of any seed. ``weights`` is what is known of weights
+    that were only evaluated.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Row(Frozen):
     recipe_source: str | None
     train: TrainSpec | None
     weights_sha256: str | None
+    weights: Weights | None = None
     parent: str | None
     scores: tuple[SeedScore, ...]
     mean: float | None

@@ -52,6 +52,8 @@ def _of_row(row: Row) -> dict[str, Any]:
         "preset": row.preset,
         "model_config": _json(row.model.config),
         "settings": row.settings,
+        "weights_selection": row.weights.selection if row.weights else None,
+        "weights_source": row.weights.source if row.weights else None,
         "mean": row.mean,
         "sd": row.sd,
         "standard_error": row.standard_error,

@@ -21,7 +21,7 @@ from seqbench.leaderboard.board import (
     Settings,
     Standing,
 )
-from seqbench.result import Cost, Result, Score, Status
+from seqbench.result import Cost, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 
 SEEDS_FOR_A_RANK = 3
@@ -198,6 +198,7 @@ def _row(group: _Group, *, superseded: bool) -> Row:
         recipe_source=origin.recipe_source,
         train=spec.train,
         weights_sha256=spec.weights_sha256,
+        weights=(origin.weights or Weights()) if spec.weights_sha256 else None,
         parent=spec.parent,
         scores=scores,
         mean=_mean(tests),

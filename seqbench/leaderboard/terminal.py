@@ -15,6 +15,7 @@ from seqbench.leaderboard.board import Board, Leaderboard, Overall
 
 _COLUMNS = ("rank", "model", "score", "seeds", "params", "FLOPs", "train", "settings")
 _LEFT = {"model", "settings"}
+"""Columns of words, which fold."""
 
 
 def terminal(leaderboard: Leaderboard) -> Iterator[RenderableType]:
@@ -36,7 +37,9 @@ def _board(board: Board) -> Iterator[RenderableType]:
     for column in _COLUMNS:
         heading = text.score_heading(board) if column == "score" else column
         justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
-        table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=column != "model")
+        table.add_column(
+            Text(heading), justify=justify, overflow="fold", no_wrap=column not in _LEFT
+        )
     for row in board.rows:
         cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
         best = "bold" if row.position == 1 else ""

@@ -61,7 +61,7 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
         duration(cost.latency_seconds if cost else None),
         amount(cost.throughput if cost else None, "/s"),
         amount(cost.peak_bytes if cost else None, "B"),
-        row.settings if row.train else Standing.EVALUATED.value,
+        _settings(row),
     )
 
 
@@ -81,6 +81,11 @@ def footnotes(boards: Iterable[Board]) -> list[str]:
         )
     if any(row.lost and row.scores for row in rows):
         notes.append(f"{LOST} some seeds did not end well; the score is of the others")
+    if any(row.weights for row in rows):
+        notes.append(
+            "evaluated: trained weights from elsewhere, never ranked; selected on test: chosen by "
+            "their test score, which is an upper bound then; selection unknown: perhaps so too"
+        )
     if machines := sorted({machine for row in rows for machine in row.machines}):
         several = "; costs compare on one machine only" if len(machines) > 1 else ""
         notes.append(f"measured on {', '.join(machines)}{several}")
@@ -142,6 +147,18 @@ def _score(board: Board, row: Row) -> str:
         return number(board, row.mean)
     shown = f"{100 * spread:.2f}" if _in_percent(board) else f"{spread:.2g}"
     return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {shown}{mark}"
+
+
+def _settings(row: Row) -> str:
+    """The mark of the settings; of weights only evaluated, what they were selected on."""
+    if row.weights is None:
+        return row.settings
+    how = {
+        "validation": "",
+        "test": ", selected on test",
+        "unknown": ", selection unknown",
+    }[row.weights.selection]
+    return f"{Standing.EVALUATED.value}{how}"
 
 
 def _seeds(row: Row) -> str:

@@ -126,6 +126,18 @@ def everything() -> list[Result]:
             val=None,
             origin={"preset": "100k"},
         ),
+        result_of(
+            spec_of(model="ckconv", weights_sha256="cd" * 32),
+            0.9932,
+            status=Status.EVALUATED,
+            origin={"preset": "1m", "weights": {"source": "someone", "selection": "test"}},
+        ),
+        result_of(
+            spec_of("pmnist", "ckconv", task_version=2, weights_sha256="ef" * 32),
+            0.98,
+            status=Status.EVALUATED,
+            origin={"preset": "1m", "weights": {"source": "seqbench", "selection": "validation"}},
+        ),
         *seeds([0.7, 0.72, 0.71], task="scifar10", model="tcn", data=LOSSY),
         *seeds([0.6], task="scifar10", model="gru", data=LOSSY),
         *seeds([0.8], task="scifar10", model="tcn"),

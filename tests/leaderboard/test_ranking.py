@@ -256,6 +256,17 @@ def test_evaluated_weights_stand_unranked():
     assert board.rows[1].position is None
 
 
+@pytest.mark.parametrize("selection", ["validation", "test", "unknown", None])
+def test_evaluated_weights_keep_what_they_were_selected_on(selection):
+    """Of a result that does not say, it is not known; trained rows have nothing of it."""
+    origin = {} if selection is None else {"weights": {"selection": selection}}
+    foreign = spec_of(model="ckconv", weights_sha256="ab" * 32)
+    evaluated = result_of(foreign, 0.9, status=Status.EVALUATED, origin=origin)
+    trained, row = only_board([*seeds([0.5]), evaluated]).rows
+    assert row.weights.selection == (selection or "unknown")
+    assert trained.weights is None
+
+
 def test_trials_of_a_search_are_no_results():
     """They have no test score and are not a model's outcome."""
     trial = result_of(spec_of(model="trial"), status=Status.TRIAL, test=None, test_scores=None)

@@ -24,7 +24,7 @@ from seqbench.leaderboard import (
     write_leaderboard,
 )
 from seqbench.leaderboard.text import amount, duration
-from seqbench.result import write_result
+from seqbench.result import Status, write_result
 
 GOLDEN = Path(__file__).parent / "golden"
 RENDERERS = {"json": render_json, "md": render_markdown, "csv": render_csv}
@@ -91,6 +91,28 @@ def test_data_that_are_not_official_are_named():
     page = render_markdown(rank(seeds([0.5], data=LOSSY)))
     assert "## smnist@1f1f1f1f" in page
     assert "JPEG quality 75" in page
+
+
+@pytest.mark.parametrize(
+    ("selection", "mark"),
+    [("test", "selected on test"), ("unknown", "selection unknown"), ("validation", "evaluated")],
+)
+def test_what_weights_were_selected_on_is_on_every_page(selection, mark):
+    """In the tables in words, with a note; in JSON and CSV as a field."""
+    spec = spec_of(model="ckconv", weights_sha256="ab" * 32)
+    origin = {"weights": {"source": "someone", "selection": selection}}
+    leaderboard = rank([result_of(spec, status=Status.EVALUATED, origin=origin)])
+    page = render_markdown(leaderboard)
+    assert mark in row_of(page, "ckconv")
+    assert "never ranked" in page
+    console = Console(width=120, record=True, file=io.StringIO())
+    for part in terminal(leaderboard):
+        console.print(part)
+    words = console.export_text().split()
+    assert all(word in words for word in mark.split())
+    (line,) = csv.DictReader(io.StringIO(render_csv(leaderboard)))
+    assert (line["weights_selection"], line["weights_source"]) == (selection, "someone")
+    assert f'"selection": "{selection}"' in render_json(leaderboard)
 
 
 @pytest.mark.parametrize("width", [80, 120])

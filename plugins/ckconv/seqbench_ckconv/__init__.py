@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,15 +13,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqbench.model import Model, Recipe
+from seqbench.model import Converted, Model, Recipe
+from seqbench.nn.activation import ReLUDropout
 from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
 from seqbench.nn.continuous import KernelConvolution, at_rate, kernel_decay
 from seqbench.nn.convolution import Window, fft_convolution
-from seqbench.nn.activation import ReLUDropout
 from seqbench.nn.kernels import Siren
 from seqbench.nn.residual import ReadOut, ResidualBlock
 from seqbench.spec import Plateau, Signature, TrainSpec
 from seqbench.types import Encoded, Output
+from seqbench_ckconv.weights import convert, is_official
 
 __all__ = ["CKCNN", "CKCNNConfig", "CKConv"]
 
@@ -118,6 +120,10 @@ class CKCNN(Model):
         """Input dropout, blocks, then the read-out."""
         y: Tensor = self.head(self.blocks(self.dropout_in(x)))
         return y
+
+    def convert_weights(self, state: Mapping[str, Tensor], task: str) -> Converted | None:
+        """The state dict of a network of dwromero/ckconv, of any size, as one of this network's."""
+        return convert(state, self.signature, task) if is_official(state) else None
 
     def at_rate(self, rate: float) -> Self:
         """The network, sharing its parameters, for inputs sampled ``rate`` times as often.

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from seqbench_ckconv import CKCNN, CKCNNConfig
 
 from seqbench.errors import ConfigError
 from seqbench.spec import Signature
 from seqbench.testing import check_model
+from seqbench.weights import load_weights, read_weights
 
 SMNIST = Signature(in_channels=1, shape=(784,), out_features=10, target="sequence")
 
@@ -42,35 +42,12 @@ def test_presets_have_the_official_sizes(preset: str, in_channels: int, paramete
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
-def official_key(key: str) -> str:
-    """The name of a parameter of ours in the official state dict."""
-    for ours, theirs in (
-        ("blocks.", "backbone."),
-        (".conv", ".cconv"),
-        (".kernel.hidden.0.", ".Kernel.kernel_net.0."),
-        (".kernel.hidden.1.", ".Kernel.kernel_net.4."),
-        (".kernel.output.", ".Kernel.kernel_net.8."),
-        ("parametrizations.weight.original0", "weight_g"),
-        ("parametrizations.weight.original1", "weight_v"),
-        (".norm1.", ".norm1.layer_norm."),
-        (".norm2.", ".norm2.layer_norm."),
-        (".shortcut.", ".shortcut.0."),
-        ("head.linear.", "finallyr."),
-    ):
-        key = key.replace(ours, theirs)
-    return key
-
-
 def test_official_weights_give_the_official_logits(shared_reference: Path, data_dir: Path) -> None:
     """The published sMNIST weights: the official code's logits on 512 real test images."""
     golden = np.load(shared_reference / "ckconv_smnist_100k_logits.npz")
     network = CKCNN(CKCNNConfig(omega_0=float(golden["omega_0"])), SMNIST).eval()
-    weights = load_file(shared_reference / "ckconv_smnist_100k_official.safetensors")
-    state = network.state_dict()
-    assert {official_key(key) for key in state} == set(weights)
-    network.load_state_dict(
-        {key: weights[official_key(key)].reshape(value.shape) for key, value in state.items()}
-    )
+    file = read_weights(shared_reference / "ckconv_smnist_100k_official.safetensors")
+    load_weights(network, file, "smnist")
     table = pq.read_table(next((data_dir / "mnist").glob("test-*.parquet")))
     images = table["image"].slice(0, 512).to_pylist()
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in images])
