@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqbench import provenance
+from seqbench.allocator import keep_freed_memory
 from seqbench.cost import PeakMemory
 from seqbench.model import load_model
 from seqbench.spec import Signature
@@ -194,13 +195,13 @@ def main() -> None:
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     paths = parser.parse_args()
     torch.set_num_threads(paths.threads)
+    keep_freed_memory()
     cases = paths.case or list(CASES)
     if paths.peak_of:
         print_peak(paths.peak_of, cases[0], paths)
         return
     report = {
-        "machine": platform.processor() or platform.machine(),
-        "device": torch.cuda.get_device_name() if paths.device == "cuda" else paths.device,
+        "machine": provenance.device_name(torch.device(paths.device)),
         "torch": torch.__version__,
         "threads": paths.threads,
         "rounds": paths.rounds,

@@ -36,7 +36,7 @@ def provenance(spec: RunSpec, device: torch.device, started_at: str, seconds: fl
         commit=commit,
         dirty=dirty,
         device=str(device),
-        device_name=_device_name(device),
+        device_name=device_name(device),
         threads=torch.get_num_threads(),
         started_at=started_at,
         seconds=seconds,
@@ -83,9 +83,10 @@ def _commit() -> tuple[str | None, bool | None]:
     return commit, bool(changed)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.getdevice_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

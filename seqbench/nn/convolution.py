@@ -275,7 +275,11 @@ class _Generated(torch.autograd.Function):
         kept = bases @ weight if weight.shape[1] <= signal[0].numel() else None
         for part in _chunks(signal, product):
             spectrum = (bases[part] @ weight) if kept is None else kept[part]
-            torch.bmm(signal[part], spectrum.unflatten(1, (x.shape[1], -1)), out=product[part])
+            pairs = spectrum.unflatten(1, (x.shape[1], -1))
+            if x.shape[1] == 1:  # an outer product, for which a batched product is slow
+                torch.mul(signal[part], pairs, out=product[part])
+            else:
+                torch.bmm(signal[part], pairs, out=product[part])
         ctx.save_for_backward(signal, bases, weight, kept)
         ctx.blocks, ctx.shape = blocks, x.shape
         return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])

@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         """The block's output, never negative."""
         y = self.activation(self.norm1(self.conv1(x)))
         y = self.activation(self.norm2(self.conv2(y)))
-        out: Tensor = (y + self.shortcut(x)).relu()
+        out: Tensor = (y + self.shortcut(x)).relu_()
         return out
 
 

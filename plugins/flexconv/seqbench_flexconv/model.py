@@ -110,7 +110,7 @@ class FlexBlock(ResidualBlock):
         hidden = min(steps + self.conv2.taps(length) - 1, length)
         y = self.activation(self.norm1(self.conv1(x, hidden)))
         y = self.activation(self.norm2(self.conv2(y, steps)))
-        out: Tensor = (y + self.shortcut(x[..., -steps:])).relu()
+        out: Tensor = (y + self.shortcut(x[..., -steps:])).relu_()
         return out
 
 
