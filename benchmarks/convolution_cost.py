@@ -108,18 +108,32 @@ def main() -> None:
         )
     in_code = {False: np.array(cost.DIRECT), True: np.array(cost.BLOCKS)}
     for label, coefficients in (("fitted", fitted), ("in the code", in_code)):
-        regret = []
-        for case in CASES:
-            options = ways(case)
-            chosen = min(
-                options,
-                key=lambda w: float(np.dot(terms_of(case, w), coefficients[isinstance(w, Blocks)])),
-            )
-            regret.append(times[case, chosen] / min(times[case, w] for w in options))
+        losses = sorted(loss_of(case, times, coefficients) for case in CASES)
+        values = [loss for loss, _ in losses]
         print(
-            f"time over the best way's, {label}: median {statistics.median(regret):.2f}, "
-            f"mean {math.fsum(regret) / len(regret):.2f}, worst {max(regret):.2f}"
+            f"time over the best way's, {label}: median {statistics.median(values):.2f}, "
+            f"mean {math.fsum(values) / len(values):.2f}, worst:"
         )
+        for loss, what in losses[-6:]:
+            print(f"  {loss:.2f} {what}")
+
+
+def loss_of(
+    case: tuple[int, int, int, int],
+    times: dict[tuple[tuple[int, int, int, int], Window], float],
+    coefficients: dict[bool, np.ndarray],
+) -> tuple[float, str]:
+    """How much longer the model's choice takes than the best way, and which these are."""
+    spent = {w: np.dot(terms_of(case, w), coefficients[isinstance(w, Blocks)]) for w in ways(case)}
+    chosen = min(spent, key=spent.__getitem__)
+    best = min(spent, key=lambda way: times[case, way])
+    loss = times[case, chosen] / times[case, best]
+    return loss, f"{case}: {name_of(chosen)} chosen, {name_of(best)} is best"
+
+
+def name_of(way: Window) -> str:
+    """A way in a word."""
+    return f"blocks of {way.n[0]}" if isinstance(way, Blocks) else "direct"
 
 
 def terms_of(case: tuple[int, int, int, int], way: Window) -> tuple[float, ...]:
