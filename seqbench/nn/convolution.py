@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -251,12 +251,58 @@ def filtered(
     blocks: Blocks,
 ) -> Float[Tensor, "batch c_out *out"]:
     """The convolution with a kernel of which the spectrum is given; without gradients."""
-    product = torch.bmm(_by_frequency(x, blocks), spectrum)
-    return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])
+    whole = spectrum.flatten(1)
+    kernel = _Kernel(whole[:, :0], whole[:0], x.shape[1], whole)
+    return _convolved(x, _empty_spectrum(x, blocks), kernel, bias, blocks)
+
+
+@dataclass
+class _Kernel:
+    """The spectrum of a generated kernel, whole or made a chunk of frequencies at a time."""
+
+    bases: Complex[Tensor, "freq feature"]
+    weight: Complex[Tensor, "feature c_in_x_c_out"]
+    c_in: int
+    whole: Tensor | None = None
+
+    def at(self, part: slice) -> Complex[Tensor, "part c_in c_out"]:
+        """The spectrum at some frequencies."""
+        spectrum = self.bases[part] @ self.weight if self.whole is None else self.whole[part]
+        pairs: Tensor = spectrum.unflatten(1, (self.c_in, -1))
+        return pairs
+
+    def products(
+        self, signal: Tensor, parts: Iterator[slice], *, transposed: bool = False
+    ) -> Iterator[tuple[slice, Complex[Tensor, "freq batch block channel"]]]:
+        """The product with the spectra of some examples after the others, as ``parts`` fills them.
+
+        With the whole spectrum at hand what was just transformed is still in cache. Otherwise all
+        of the signal is awaited, so that each frequency of the spectrum is made once.
+        """
+        if self.whole is not None:
+            pairs = self.at(slice(None))
+            for part in parts:
+                yield part, _product(signal[:, part], pairs.mT if transposed else pairs)
+            return
+        filled = list(parts)
+        channels = self.c_in if transposed else self.weight.shape[1] // self.c_in
+        product = signal.new_empty(*signal.shape[:3], channels)
+        for chunk in _chunks(signal, channels):
+            pairs = self.at(chunk)
+            product[chunk] = _product(signal[chunk], pairs.mT if transposed else pairs)
+        for part in filled:
+            yield part, product[:, part]
+
+
+def _product(signal: Tensor, pairs: Tensor) -> Tensor:
+    rows: Tensor = signal.flatten(1, 2)
+    # One channel makes an outer product, for which a batched product is slow.
+    product = rows * pairs if pairs.shape[1] == 1 else torch.bmm(rows, pairs)
+    return product.reshape(*signal.shape[:3], -1)
 
 
 class _Generated(torch.autograd.Function):
-    """The generated convolution; real transforms alone, spectra in chunks, nothing kept twice.
+    """The generated convolution; real transforms alone, nothing kept twice.
 
     Formulas: with X, P the transforms of x and of the features and K = P W that of the kernel,
     Y = X K. For the transform G of the gradient: dX = G K^H, dK = X^H G, dP = dK W^T, and
@@ -267,77 +313,71 @@ class _Generated(torch.autograd.Function):
     def forward(  # noqa: PLR0913, PLR0917  (what there is)
         ctx: Any, x: Tensor, features: Tensor, mixing: Tensor, bias: Tensor | None, blocks: Blocks
     ) -> Tensor:
-        signal = _by_frequency(x, blocks)
+        signal = _empty_spectrum(x, blocks)
         bases = _feature_spectrum(features, blocks)
-        weight = _complex(_by_feature(mixing, x.shape[1]))
-        product = signal.new_empty(*signal.shape[:2], weight.shape[1] // x.shape[1])
+        kernel = _Kernel(bases, _complex(_by_feature(mixing, x.shape[1])), x.shape[1])
         # A spectrum that is small beside the signal's is kept for the backward pass.
-        kept = bases @ weight if weight.shape[1] <= signal[0].numel() else None
-        for part in _chunks(signal, product):
-            spectrum = (bases[part] @ weight) if kept is None else kept[part]
-            pairs = spectrum.unflatten(1, (x.shape[1], -1))
-            if x.shape[1] == 1:  # an outer product, for which a batched product is slow
-                torch.mul(signal[part], pairs, out=product[part])
-            else:
-                torch.bmm(signal[part], pairs, out=product[part])
-        ctx.save_for_backward(signal, bases, weight, kept)
+        if kernel.weight.shape[1] <= signal[0].numel():
+            kernel.whole = bases @ kernel.weight
+        y = _convolved(x, signal, kernel, bias, blocks)
+        ctx.save_for_backward(signal, bases, kernel.weight, kernel.whole)
         ctx.blocks, ctx.shape = blocks, x.shape
-        return _outputs(_biased(product, bias, blocks), blocks, x.shape[0])
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        signal, bases, weight, kept = ctx.saved_tensors
+        signal, bases, weight, whole = ctx.saved_tensors
         blocks, shape = ctx.blocks, ctx.shape
-        for_x, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:3])
-        conjugate = _conjugate_by_frequency(gradient, blocks)
-        d_signal = torch.empty_like(signal) if for_x else None
-        d_bases = torch.empty_like(bases)
-        d_weight = torch.zeros_like(weight)
-        share = _half_spectrum_share(blocks, bases)
-        for part in _chunks(signal, conjugate):
-            if d_signal is not None:
-                spectrum = (bases[part] @ weight) if kept is None else kept[part]
-                pairs = spectrum.unflatten(1, (shape[1], -1))
-                torch.bmm(conjugate[part], pairs.mT, out=d_signal[part])
-            if for_kernel:
-                d_kernel = torch.bmm(signal[part].mT, conjugate[part]).flatten(1)
-                torch.mm(d_kernel, weight.mT, out=d_bases[part])
-                d_weight.addmm_((bases[part] * share[part]).mT, d_kernel)
+        kernel = _Kernel(bases, weight, shape[1], whole)
+        conjugate = _empty_spectrum(gradient, blocks)
+        parts = _transformed(gradient, blocks, blocks.place_outputs, conjugate, conjugated=True)
         dx = d_features = d_mixing = d_bias = None
+        if ctx.needs_input_grad[0]:
+            dx = gradient.new_empty(shape)
+            for part, product in kernel.products(conjugate, parts, transposed=True):
+                samples = _in_time(_gathered(product).conj_physical_(), blocks)
+                dx[part] = blocks.add_inputs(samples, shape[2:])
+        else:
+            list(parts)
+        if any(ctx.needs_input_grad[1:3]):
+            d_features, d_mixing = _kernel_gradients(signal, conjugate, kernel, blocks)
         if ctx.needs_input_grad[3]:
-            d_bias = conjugate[0].real.sum(0)
-        if d_signal is not None:
-            dx = _inputs_of_conjugate(d_signal, blocks, shape)
-        if for_kernel:
-            dims = tuple(range(len(blocks.n)))
-            whole = d_bases.conj_physical_().unflatten(0, blocks.half)
-            back = torch.fft.irfftn(whole, s=blocks.n, dim=dims)
-            d_features = back[tuple(slice(0, k) for k in blocks.taps)]
-            d_mixing = _by_pair(d_weight.real, shape[1])
+            d_bias = conjugate[0].real.sum((0, 1))
         return dx, d_features, d_mixing, d_bias, None
 
 
-# Between time and frequency: a few examples at a time, whose transposition is then in cache.
+def _kernel_gradients(
+    signal: Tensor, conjugate: Tensor, kernel: _Kernel, blocks: Blocks
+) -> tuple[Tensor, Tensor]:
+    d_bases, d_weight = torch.empty_like(kernel.bases), torch.zeros_like(kernel.weight)
+    share = _half_spectrum_share(blocks, kernel.bases)
+    for part in _chunks(signal, conjugate.shape[3]):
+        rows = signal[part].flatten(1, 2)
+        d_kernel = torch.bmm(rows.mT, conjugate[part].flatten(1, 2)).flatten(1)
+        torch.mm(d_kernel, kernel.weight.mT, out=d_bases[part])
+        d_weight.addmm_((kernel.bases[part] * share[part]).mT, d_kernel)
+    whole = d_bases.conj_physical_().unflatten(0, blocks.half)
+    back = torch.fft.irfftn(whole, s=blocks.n, dim=tuple(range(len(blocks.n))))
+    d_features = back[tuple(slice(0, k) for k in blocks.taps)]
+    return d_features, _by_pair(d_weight.real, kernel.c_in)
 
 
-def _by_frequency(
-    x: Float[Tensor, "batch channel *time"], blocks: Blocks
-) -> Complex[Tensor, "freq batch_x_block channel"]:
-    spectrum = _empty_spectrum(x, blocks)
-    for part in _examples(len(x), x.shape[1], blocks, x):
-        _scatter(torch.fft.rfftn(blocks.inputs(x[part]), dim=blocks.axes), spectrum[:, part])
-    return spectrum.flatten(1, 2)
+def _convolved(
+    x: Tensor, signal: Tensor, kernel: _Kernel, bias: Tensor | None, blocks: Blocks
+) -> Tensor:
+    """The convolution; ``signal`` is filled with the spectrum of ``x``."""
+    y = x.new_empty(len(x), kernel.weight.shape[1] // kernel.c_in, *blocks.size)
+    parts = _transformed(x, blocks, blocks.inputs, signal)
+    for part, product in kernel.products(signal, parts):
+        if bias is not None:  # a constant in time, which is frequency 0
+            product[0] += bias * math.prod(blocks.n)
+        y[part] = blocks.outputs(_in_time(_gathered(product), blocks))
+    return y
 
 
-def _conjugate_by_frequency(
-    y: Float[Tensor, "batch channel *out"], blocks: Blocks
-) -> Complex[Tensor, "freq batch_x_block channel"]:
-    spectrum = _empty_spectrum(y, blocks)
-    for part in _examples(len(y), y.shape[1], blocks, y):
-        transformed = torch.fft.rfftn(blocks.place_outputs(y[part]), dim=blocks.axes)
-        _scatter(transformed.conj_physical_(), spectrum[:, part])
-    return spectrum.flatten(1, 2)
+# Between time, (batch, channel, time), and frequency, (frequency, batch, block, channel): a few
+# examples at a time, whose transposition is then in cache.
 
 
 def _empty_spectrum(x: Tensor, blocks: Blocks) -> Tensor:
@@ -346,45 +386,46 @@ def _empty_spectrum(x: Tensor, blocks: Blocks) -> Tensor:
     return x.new_empty(shape, dtype=kind)
 
 
-def _scatter(transformed: Tensor, spectrum: Tensor) -> None:
-    """From (batch, channel, blocks, frequencies) to (frequency, batch, block, channel)."""
-    dims = (transformed.ndim - 2) // 2
-    spectrum.copy_(transformed.flatten(-dims).flatten(2, -2).permute(3, 0, 2, 1))
+def _transformed(
+    x: Tensor,
+    blocks: Blocks,
+    cut: Callable[[Tensor], Tensor],
+    spectrum: Tensor,
+    *,
+    conjugated: bool = False,
+) -> Iterator[slice]:
+    """Fill ``spectrum`` and say, again and again, for which examples that is done."""
+    for part in _examples(x, blocks):
+        transformed = torch.fft.rfftn(cut(x[part]), dim=blocks.axes)
+        if conjugated:
+            transformed.conj_physical_()
+        by_block = transformed.flatten(-len(blocks.n)).flatten(2, -2)
+        spectrum[:, part] = by_block.permute(3, 0, 2, 1)
+        yield part
 
 
-def _gather(product: Tensor, blocks: Blocks, batch: int) -> Iterator[tuple[slice, Tensor]]:
-    """The other way, a few examples at a time."""
-    by_example = product.unflatten(1, (batch, math.prod(blocks.count)))
-    for part in _examples(batch, product.shape[2], blocks, product.real):
-        spectrum = by_example[:, part].permute(1, 3, 2, 0).contiguous()
-        yield part, spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
+def _gathered(product: Complex[Tensor, "freq batch block channel"]) -> Tensor:
+    """(batch, channel, block, frequency), in memory of its own."""
+    return product.permute(1, 3, 2, 0).contiguous()
 
 
-def _outputs(product: Tensor, blocks: Blocks, batch: int) -> Tensor:
-    y = product.real.new_empty(batch, product.shape[2], *blocks.size)
-    for part, spectrum in _gather(product, blocks, batch):
-        y[part] = blocks.outputs(torch.fft.irfftn(spectrum, s=blocks.n, dim=blocks.axes))
-    return y
+def _in_time(spectrum: Tensor, blocks: Blocks) -> Tensor:
+    """(batch, channel, blocks..., n...)."""
+    by_axis = spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
+    # The length must be given: half a spectrum does not say whether the signal's was odd.
+    return torch.fft.irfftn(by_axis, s=blocks.n, dim=blocks.axes)
 
 
-def _inputs_of_conjugate(product: Tensor, blocks: Blocks, shape: torch.Size) -> Tensor:
-    x = product.real.new_empty(shape)
-    for part, spectrum in _gather(product, blocks, shape[0]):
-        samples = torch.fft.irfftn(spectrum.conj_physical_(), s=blocks.n, dim=blocks.axes)
-        x[part] = blocks.add_inputs(samples, shape[2:])
-    return x
-
-
-def _examples(batch: int, channels: int, blocks: Blocks, like: Tensor) -> Iterator[slice]:
+def _examples(x: Tensor, blocks: Blocks) -> Iterator[slice]:
     """Slices of a batch whose transforms are of about ``_CACHE_BYTES``."""
-    one = channels * math.prod(blocks.count) * math.prod(blocks.n) * like.element_size()
-    return _slices(batch, max(1, _CACHE_BYTES // one))
+    one = x.shape[1] * math.prod(blocks.count) * math.prod(blocks.n) * x.element_size()
+    return _slices(len(x), max(1, _CACHE_BYTES // one))
 
 
-def _chunks(signal: Tensor, other: Tensor) -> Iterator[slice]:
+def _chunks(signal: Tensor, channels: int) -> Iterator[slice]:
     """Slices of frequencies whose spectra and products are of about ``_CHUNK_BYTES``."""
-    frequencies, rows, c_in = signal.shape
-    widest = max(c_in * other.shape[2], rows * max(c_in, other.shape[2]))
+    frequencies, batch, count, c_in = signal.shape
+    widest = max(c_in * channels, batch * count * max(c_in, channels))
     return _slices(frequencies, max(64, _CHUNK_BYTES // (widest * signal.element_size())))
 
 
@@ -413,13 +454,6 @@ def _by_pair(
 
 def _complex(real: Tensor) -> Tensor:
     return torch.complex(real, torch.zeros_like(real))
-
-
-def _biased(product: Tensor, bias: Tensor | None, blocks: Blocks) -> Tensor:
-    """Add a constant to all outputs, which is to add to frequency 0 alone."""
-    if bias is not None:
-        product[0] += bias * math.prod(blocks.n)
-    return product
 
 
 def _half_spectrum_share(blocks: Blocks, like: Tensor) -> Tensor:
