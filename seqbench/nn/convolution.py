@@ -413,7 +413,8 @@ def _in_time(spectrum: Tensor, blocks: Blocks) -> Tensor:
     """(batch, channel, blocks..., n...)."""
     by_axis = spectrum.unflatten(3, blocks.half).unflatten(2, blocks.count)
     # The length must be given: half a spectrum does not say whether the signal's was odd.
-    return torch.fft.irfftn(by_axis, s=blocks.n, dim=blocks.axes)
+    samples: Tensor = torch.fft.irfftn(by_axis, s=blocks.n, dim=blocks.axes)
+    return samples
 
 
 def _examples(x: Tensor, blocks: Blocks) -> Iterator[slice]:
