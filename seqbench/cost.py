@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seqbench.allocator import return_freed_memory
+
 _WARM_UP_CALLS = 2
 _FEWEST_CALLS = 3
 _BUDGET_SECONDS = 0.3
@@ -70,6 +72,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif platform.system() == "Linux":
+            return_freed_memory()
             _reset_resident_peak()
 
     def peak_bytes(self) -> int | None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from seqbench.allocator import keep_freed_memory
 from seqbench.cost import PeakMemory, measure_inference
+from seqbench.provenance import device_name
 
 MEBIBYTE = 2**20
 
@@ -78,6 +80,13 @@ def test_peak_memory_forgets_what_came_before():
     assert PeakMemory(torch.device("cpu")).peak_bytes() < high - 200 * MEBIBYTE
 
 
+@pytest.mark.skipif(platform.system() != "Linux", reason="only Linux starts the peak anew")
+def test_freed_memory_that_is_kept_is_not_charged():
+    """Where the process keeps freed memory for the next tensor, it is given back before."""
+    keep_freed_memory()
+    test_peak_memory_forgets_what_came_before()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_peak_memory_of_a_gpu_is_what_pytorch_allocated_there():
@@ -88,3 +97,10 @@ def test_peak_memory_of_a_gpu_is_what_pytorch_allocated_there():
     held = resident(64 * MEBIBYTE).to(device)
     del held
     assert memory.peak_bytes() - before >= 64 * MEBIBYTE
+
+
+def test_devices_have_names(monkeypatch):
+    """A GPU is named by its driver, a processor by the system."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert device_name(torch.device("cuda:1")) == "GPU 1"
+    assert device_name(torch.device("cpu"))
