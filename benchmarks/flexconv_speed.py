@@ -1,7 +1,8 @@
 """FlexConv and CKConv against the authors' code, a textbook version, TCN and LSTM, in one run.
 
     python benchmarks/flexconv_speed.py [--official DIR] [--official-ckconv DIR] [--rounds 7]
-        [--case 784 --case 1024 --case 16000] [--threads 2] [--device cpu] [--output FILE]
+        [--case 784 --case 1024 --case 16000] [--threads 2] [--device cpu]
+        [--allocator kept|default] [--output FILE]
 
 DIR are checkouts of rjbruin/flexconv and dwromero/ckconv outside of this repository. Networks:
 FlexTCN-2 with a narrow mask (width 0.075) and a full one (1.0), CKCNN-100k, the TCN of the plugin
@@ -12,7 +13,8 @@ Every network does one training step and one inference (eval, inference mode, af
 that kept kernels are in place) a round, one after the other, all in this process and under its
 allocator settings; shown are medians over rounds in ms, and the median over rounds of the ratio to
 ours. Peak memory is the growth of the resident set over a training step and an inference in a
-process of its own (on a GPU, allocated memory), in MiB.
+process of its own (on a GPU, allocated memory), in MiB. ``--allocator kept`` lets all of them reuse
+freed memory, as the harness does (``seqbench.allocator``); ``default`` leaves the C library alone.
 """
 
 from __future__ import annotations
@@ -159,6 +161,7 @@ def peak(name: str, steps: int, paths: argparse.Namespace) -> float | None:
     """Peak memory of one network, measured by this script in a process of its own."""
     arguments = [sys.executable, __file__, "--peak-of", name, "--case", str(steps)]
     arguments += ["--threads", str(paths.threads), "--device", paths.device]
+    arguments += ["--allocator", paths.allocator]
     for option in ("official", "official_ckconv"):
         if path := getattr(paths, option):
             arguments += [f"--{option.replace('_', '-')}", str(path)]
@@ -191,11 +194,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--allocator", choices=("kept", "default"), default="kept")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     paths = parser.parse_args()
     torch.set_num_threads(paths.threads)
-    keep_freed_memory()
+    if paths.allocator == "kept":
+        keep_freed_memory()
     cases = paths.case or list(CASES)
     if paths.peak_of:
         print_peak(paths.peak_of, cases[0], paths)
@@ -204,6 +209,7 @@ def main() -> None:
         "machine": provenance.device_name(torch.device(paths.device)),
         "torch": torch.__version__,
         "threads": paths.threads,
+        "allocator": paths.allocator,
         "rounds": paths.rounds,
         "cases": {str(steps): measure(steps, paths) for steps in cases},
     }
