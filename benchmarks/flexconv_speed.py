@@ -173,8 +173,8 @@ def print_peak(name: str, steps: int, paths: argparse.Namespace) -> None:
     """Run a step and an inference, and print by how many MiB memory grew."""
     device = torch.device(paths.device)
     bench = Bench.of(networks(steps, paths)[name], steps, device)
-    before = 0 if bench.x.is_cuda else resident()
     memory = PeakMemory(device)
+    before = 0 if bench.x.is_cuda else resident()
     bench.train()
     bench.infer()
     print(round(((memory.peak_bytes() or 0) - before) / 2**20, 1))

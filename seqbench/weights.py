@@ -185,9 +185,10 @@ def load_weights(network: Model, file: WeightsFile, task: str) -> Weights:
 
 
 def _unwrapped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Without the names of wrappers, in whatever order and however many there are."""
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+            return _unwrapped({name.removeprefix(prefix): v for name, v in state.items()})
     return state
 
 

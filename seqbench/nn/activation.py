@@ -83,6 +83,8 @@ class BatchNormReLUDropout(nn.BatchNorm1d):
         if not self.training or x.device.type != "cpu":
             y: Tensor = self.activation(super().forward(x))
             return y
+        if x.shape[0] * x.shape[2] == 1:
+            raise ValueError("expected more than one value a channel in training: no variance")
         y, mean, variance = _NormReLUDropout.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps, self.activation.rate
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -62,9 +62,11 @@ class KernelConvolution(nn.Module):
     mixes channels by a matrix afterwards.
 
     In eval without gradients the kernel (or its spectrum) is kept for the next call with the same
-    geometry, and dropped by ``train()`` or when a parameter changes in place; a change through
-    ``parameter.data`` goes unseen. The kernel is generated in the precision of the parameters also
-    under autocast, because positions times a high frequency lose their meaning in half precision.
+    geometry, and dropped by ``train()``, by a call with gradients, or when a parameter changes in
+    place. What does not count as such goes unseen: a change through ``parameter.data``, by a fused
+    optimiser without a forward pass before it, or of a number such as ``omega_0``. The kernel is
+    generated in the precision of the parameters also under autocast, because positions times a
+    high frequency lose their meaning in half precision.
 
     Args:
         kernel: gives ``out_channels * in_channels`` values a tap, or ``in_channels`` if separable.
@@ -102,9 +104,12 @@ class KernelConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_channels)) if bias else None
         self._kept: tuple[object, Tensor] | None = None
         self._fresh: tuple[object, Tensor] | None = None
+        self._shape: tuple[int, ...] | None = None
 
     def _check(self) -> None:
         values = self.in_channels * (1 if self.separable else self.out_channels)
+        if self.kernel.output.bias is None:
+            raise ConfigError("the kernel network's last layer has no bias; expected one")
         if self.kernel.output.out_features != values:
             raise ConfigError(
                 f"the kernel network gives {self.kernel.output.out_features} values a tap; this "
@@ -121,10 +126,15 @@ class KernelConvolution(nn.Module):
 
     def axis(self, axis: int) -> Float[Tensor, " tap"]:
         """The positions of all taps along one axis, the newest first."""
-        taps, current = self._taps_along(axis)
         weight = self.kernel.output.weight
+        return torch.from_numpy(self.grid(axis)).to(weight.device, weight.dtype)
+
+    def grid(self, axis: int) -> np.ndarray:
+        """The same in double precision, on the CPU."""
+        taps, current = self._taps_along(axis)
         steps = (self.size[axis] - 1) * self.rate
-        return _positions(taps, current, steps, self.causal, weight.device, weight.dtype)
+        index = np.arange(taps, dtype=np.float64) - current
+        return (1.0 if self.causal else 0.0) - index * (2 / steps if steps else 2.0)
 
     def _taps_along(self, axis: int) -> tuple[int, int]:
         """How many taps there are along an axis at this rate, and which is the current step's."""
@@ -179,21 +189,27 @@ class KernelConvolution(nn.Module):
         return self.formed(self.features(self.box(shape)))
 
     def kernel_norm(self) -> Float[Tensor, ""]:
-        """The Frobenius norm of the kernel for the last input in training, or of all taps.
+        """The Frobenius norm of the kernel for inputs as long as the last in training, or of all.
 
-        By Gram matrices, ``|| F W^T ||^2 = sum((F^T F) * (W^T W))``, so no kernel is formed.
-        Features of a forward pass in training that no backward pass has used are used again: add
-        the norm to the loss, and call ``backward`` once for both.
+        By Gram matrices, ``|| F W^T ||^2 = sum((F^T F) * (W^T W))``, so no kernel is formed; in
+        the precision of the parameters, as the kernel is. Features of a forward pass in training
+        that no backward pass has used are used again: add the norm to the loss, and call
+        ``backward`` once for both. The gradient of a kernel of zeros is 0.
         """
-        if self._fresh is not None and self._fresh[0] == self._versions():
-            features = self._fresh[1]
-        else:
-            features = self.features(self._whole())
-        rows, mixing = features.flatten(0, -2), self.mixing
-        return ((rows.mT @ rows) * (mixing.mT @ mixing)).sum().sqrt()
+        with torch.autocast(self.kernel.output.weight.device.type, enabled=False):
+            if self._fresh is not None and self._fresh[0] == self._versions():
+                features = self._fresh[1]
+            else:
+                features = self.features(self.box(self._shape or self._whole()))
+            rows, mixing = features.flatten(0, -2), self.mixing
+            square = ((rows.mT @ rows) * (mixing.mT @ mixing)).sum()
+            # Rounding can leave less than nothing; the root has no slope at 0.
+            positive = square > 0
+            return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
-    def _whole(self) -> tuple[Reach, ...]:
-        return self.box([self._taps_along(axis)[0] for axis in range(len(self.size))])
+    def _whole(self) -> tuple[int, ...]:
+        """A shape that all taps meet."""
+        return tuple(self._taps_along(axis)[0] for axis in range(len(self.size)))
 
     # The convolution
 
@@ -202,7 +218,8 @@ class KernelConvolution(nn.Module):
     ) -> Float[Tensor, "batch c_out *out"]:
         """Convolve, mix channels if separable, add the bias.
 
-        ``steps`` asks a causal convolution on one axis for its last so many outputs alone.
+        ``steps`` asks a causal convolution on one axis for its last outputs alone: what
+        ``[..., -steps:]`` takes of all.
 
         Raises:
             ConfigError: ``steps`` is asked of another convolution, or is below 1.
@@ -218,9 +235,10 @@ class KernelConvolution(nn.Module):
         return y if self.bias is None else y + self.bias.reshape(-1, *(1,) * len(self.size))
 
     def _convolved(self, x: Tensor, steps: int | None) -> Tensor:
-        box = self.box(x.shape[2:])
+        whole = tuple(x.shape[2:])
+        box = self.box(whole)
         taps = tuple(reach.end - reach.first for reach in box)
-        offset, size = tuple(reach.current - reach.first for reach in box), tuple(x.shape[2:])
+        offset, size = tuple(reach.current - reach.first for reach in box), whole
         if steps is not None:
             self._check_steps(steps)
         if steps is not None and steps < size[0]:
@@ -230,7 +248,9 @@ class KernelConvolution(nn.Module):
         if not (self.training or torch.is_grad_enabled()):
             return self._inferred(x, box, window)
         features = self.features(box)
-        self._fresh = None
+        self._kept = self._fresh = None
+        if self.training:
+            self._shape = whole
         if self.training and features.requires_grad:
             self._fresh = self._versions(), features
             features.register_hook(self._used)
@@ -288,7 +308,7 @@ class KernelConvolution(nn.Module):
             kernel = self._keep((box, "kernel"), values, lambda: self.formed(self.features(box)))
             return self._with_kernel(x, kernel, window)
         values = 2 * math.prod(window.half) * self.kernel.output.out_features
-        if values * x.element_size() > KEPT_BYTES:  # in chunks, never whole
+        if values * x.element_size() > KEPT_BYTES:
             return self.convolve(x, self.features(box), window)
 
         def spectrum() -> Tensor:
@@ -320,22 +340,6 @@ class KernelConvolution(nn.Module):
         return self.__dict__ | {"_kept": None, "_fresh": None}
 
 
-@functools.lru_cache(maxsize=64)
-def _positions(  # noqa: PLR0913, PLR0917  (a key)
-    taps: int,
-    current: int,
-    steps: float,
-    causal: bool,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Tensor:
-    """Positions ``2 / steps`` apart, that of the current tap at 1 (causal) or at 0."""
-    with torch.inference_mode(mode=False):  # a tensor made there could not be used in training
-        index = torch.arange(taps, dtype=torch.float64) - current
-        positions = (1.0 if causal else 0.0) - index * (2 / steps if steps else 2.0)
-        return positions.to(device, dtype)
-
-
 def at_rate(network: Network, rate: float) -> Network:
     """The same network, sharing its parameters, for signals sampled ``rate`` times as often.
 
@@ -345,7 +349,7 @@ def at_rate(network: Network, rate: float) -> Network:
         ConfigError: the rate is not above 0.
 
     """
-    if not rate > 0:
+    if not 0 < rate < math.inf:
         raise ConfigError(f"the sampling rate cannot be {rate!r}: expected a number above 0")
     shared = [*network.parameters(), *network.buffers()]
     twin = copy.deepcopy(network, {id(tensor): tensor for tensor in shared})

@@ -316,7 +316,7 @@ class _Generated(torch.autograd.Function):
         signal = _empty_spectrum(x, blocks)
         bases = _feature_spectrum(features, blocks)
         kernel = _Kernel(bases, _complex(_by_feature(mixing, x.shape[1])), x.shape[1])
-        # A spectrum that is small beside the signal's is kept for the backward pass.
+        # A spectrum no larger than the signal's is made whole, and kept for the backward pass.
         if kernel.weight.shape[1] <= signal[0].numel():
             kernel.whole = bases @ kernel.weight
         y = _convolved(x, signal, kernel, bias, blocks)
@@ -418,7 +418,9 @@ def _in_time(spectrum: Tensor, blocks: Blocks) -> Tensor:
 
 
 def _examples(x: Tensor, blocks: Blocks) -> Iterator[slice]:
-    """Slices of a batch whose transforms are of about ``_CACHE_BYTES``."""
+    """Slices of a batch whose transforms are of about ``_CACHE_BYTES``; all of it off the CPU."""
+    if x.device.type != "cpu":
+        return _slices(len(x), max(1, len(x)))
     one = x.shape[1] * math.prod(blocks.count) * math.prod(blocks.n) * x.element_size()
     return _slices(len(x), max(1, _CACHE_BYTES // one))
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Gamma
 from torch.nn.utils.parametrizations import weight_norm
 
+from seqbench.errors import ConfigError
+
 
 class KernelNet(nn.Module):
     """A network from positions in [-1, 1]^dim to kernel weights whose last layer is linear.
@@ -56,6 +58,8 @@ class Siren(KernelNet):
         dim: int = 1,
     ) -> None:
         super().__init__(dim)
+        if layers < 2:
+            raise ConfigError(f"a SIREN of {layers} layers has no sines; expected 2 or more")
         self.omega_0 = omega_0
         widths = [dim] + [hidden_channels] * (layers - 1)
         self.hidden = nn.ModuleList(_normed_linear(*pair) for pair in pairwise(widths))

@@ -19,30 +19,29 @@ MakeNorm = Callable[[int], nn.Module]
 
 
 class ResidualBlock(nn.Module):
-    """Twice (convolution, norm, ReLU, dropout), a shortcut around both, ReLU (Bai et al. 2018).
+    """Twice (convolution, norm, activation), a shortcut around both, ReLU (Bai et al. 2018).
 
-    The shortcut is a 1 x 1 convolution where the numbers of channels differ. ``activation`` is
-    what follows the norms in place of ReLU and dropout by PyTorch.
+    The activation there is ReLU and dropout. The shortcut is a 1 x 1 convolution where the numbers
+    of channels differ.
     """
 
     pointwise: ClassVar[type[nn.Conv1d]] = nn.Conv1d
     """What the 1 x 1 convolution is made by."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  (its parts)
+    def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        dropout: float,
+        activation: nn.Module,
         convolution: MakeConvolution,
         norm: MakeNorm = nn.Identity,
-        activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, out_channels)
         self.norm1 = norm(out_channels)
         self.conv2 = convolution(out_channels, out_channels)
         self.norm2 = norm(out_channels)
-        self.activation = activation or nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
+        self.activation = activation
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = self.pointwise(in_channels, out_channels, kernel_size=1)

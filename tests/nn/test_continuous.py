@@ -442,7 +442,6 @@ def test_inference_before_training_leaves_training_possible() -> None:
     """Positions first made under inference mode serve a later training step."""
     torch.manual_seed(0)
     layer, x = layer_of((13,)), random(2, 2, 21)
-    continuous._positions.cache_clear()
     with torch.inference_mode():
         layer.eval()(x)
     layer.train()(x).sum().backward()
@@ -476,3 +475,54 @@ def test_an_empty_batch_gives_an_empty_output() -> None:
     layer = KernelConvolution(MAGNet(4, 4), (2, 2), (300,))
     for length in (3, 300):
         assert layer(torch.randn(0, 2, length)).shape == (0, 2, length)
+
+
+def test_the_norm_stays_in_full_precision_under_autocast() -> None:
+    """The norm that decay adds to the loss is that of the kernel convolved with."""
+    torch.manual_seed(0)
+    for kernel in (Siren(8, 4, omega_0=20.0), MAGNet(8, 4)):
+        layer = KernelConvolution(kernel, (2, 2), (24,))
+        expected = layer.kernel_norm()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(layer.kernel_norm(), expected)
+            layer(torch.randn(1, 2, 24))
+            torch.testing.assert_close(layer.kernel_norm(), expected)
+
+
+def test_a_kernel_of_zeros_has_no_norm_and_a_gradient_of_zero() -> None:
+    """The root has no slope at 0: decay does not turn a vanished kernel into NaN."""
+    layer = KernelConvolution(MAGNet(4, 4), (2, 2), (9,))
+    with torch.no_grad():
+        layer.kernel.output.weight.zero_()
+        layer.kernel.output.bias.zero_()
+    norm = layer.kernel_norm()
+    norm.backward()
+    assert norm == 0
+    assert all(not p.grad.any() for p in layer.kernel.parameters() if p.grad is not None)
+
+
+def test_a_fused_optimiser_step_after_a_forward_pass_is_seen() -> None:
+    """Such a step does not count as a change in place; the forward pass before it does."""
+    torch.manual_seed(0)
+    layer = KernelConvolution(MAGNet(4, 4), (2, 2), (60,)).eval()
+    x = torch.randn(1, 2, 60)
+    with torch.inference_mode():
+        layer(x)
+    optimizer = torch.optim.Adam(layer.parameters(), 0.1, fused=True)
+    layer(x).square().sum().backward()
+    optimizer.step()
+    with torch.inference_mode():
+        kept = layer(x)
+    torch.testing.assert_close(kept, layer(x).detach())
+
+
+def test_the_norm_is_of_the_last_length_in_training() -> None:
+    """Also when nothing of the kernel is learned, and after the backward pass."""
+    torch.manual_seed(0)
+    layer = KernelConvolution(MAGNet(4, 4), (2, 2), (33,))
+    expected = layer.sampled_kernel(9).norm()
+    layer(torch.randn(1, 2, 9)).sum().backward()
+    torch.testing.assert_close(layer.kernel_norm(), expected)
+    layer.kernel.requires_grad_(requires_grad=False)
+    layer(torch.randn(1, 2, 9))
+    torch.testing.assert_close(layer.kernel_norm(), expected)

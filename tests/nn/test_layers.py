@@ -64,10 +64,10 @@ def test_residual_block_is_its_formula() -> None:
     def convolution(c_in: int, c_out: int) -> nn.Module:
         return nn.Conv1d(c_in, c_out, 1)
 
-    wide = ResidualBlock(3, 5, 0.0, convolution)
+    wide = ResidualBlock(3, 5, nn.ReLU(), convolution)
     y = wide.conv2(wide.conv1(x).relu()).relu() + wide.shortcut(x)
     torch.testing.assert_close(wide(x), y.relu())
-    same = ResidualBlock(3, 3, 0.0, convolution)
+    same = ResidualBlock(3, 3, nn.ReLU(), convolution)
     assert not list(same.shortcut.parameters())
 
 

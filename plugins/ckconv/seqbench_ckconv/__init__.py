@@ -110,7 +110,7 @@ class CKCNN(Model):
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.blocks = nn.Sequential(
             *(
-                ResidualBlock(c_in, c_out, config.dropout, convolution, norm, activation)
+                ResidualBlock(c_in, c_out, activation, convolution, norm)
                 for c_in, c_out in pairwise(widths)
             )
         )

@@ -49,10 +49,12 @@ class FlexConv(KernelConvolution):
     """A convolution whose kernel is a network's output times a Gaussian mask (Eq. 1).
 
     The kernel is cropped to where the mask is above ``threshold`` (Sec. 3.1, dynamic cropping), a
-    causal one at its old end alone; the current step always stays. Where the mask's edge lies
-    outside of (-1, 1) nothing is cropped on that side. Cropping is an approximation: it changes
-    outputs by at most the sum of the masked kernel over what is cropped times the largest input
-    (some per cent at threshold 0.1); threshold 0 keeps all of the kernel.
+    causal one at its old end alone; the current step always stays. Cropping is an approximation:
+    it changes outputs by at most the sum of the masked kernel over what is cropped times the
+    largest input (some per cent at threshold 0.1); threshold 0 keeps all of the kernel.
+
+    Differs from the authors' code: where a mask has moved so far into the future that its old edge
+    lies beyond position 1, the current step alone is left there too; theirs then crops nothing.
 
     ``kernel``, ``channels``, ``size``, ``causal``, ``separable`` and ``bias`` are those of
     ``KernelConvolution``.
@@ -97,11 +99,11 @@ class FlexConv(KernelConvolution):
 
     def _crop(self, whole: Reach, edges: tuple[float, float], axis: int) -> Reach:
         first, end, current = whole
-        rising = -self.axis(axis).detach().cpu().numpy()
+        rising = -self.grid(axis).astype(np.float32)  # compared as the mask's parameters are kept
         oldest, newest = edges
-        if -1 < oldest < 1:
+        if oldest > -1:
             end = min(end, int(np.searchsorted(rising, np.float32(-oldest), side="left")))
-        if not self.causal and -1 < newest < 1:
+        if not self.causal and newest < 1:
             first = max(first, int(np.searchsorted(rising, np.float32(-newest), side="right")))
         return Reach(min(first, current), max(end, current + 1), current)
 

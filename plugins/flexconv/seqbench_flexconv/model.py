@@ -152,7 +152,7 @@ class FlexTCN(Model):
         self.dropout_in = nn.Dropout(config.dropout_in)
         norm = partial(BatchNormReLUDropout, rate=config.dropout)
         self.blocks = nn.ModuleList(
-            FlexBlock(c_in, c_out, config.dropout, self._convolution, norm, nn.Identity())
+            FlexBlock(c_in, c_out, nn.Identity(), self._convolution, norm)
             for c_in, c_out in pairwise(widths)
         )
         self.head = ReadOut(config.channels, signature, std=0.01)

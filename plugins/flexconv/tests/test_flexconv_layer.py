@@ -189,11 +189,16 @@ def test_the_crop_is_a_small_approximation_and_can_be_turned_off() -> None:
 
 
 def test_the_mean_may_leave_the_range() -> None:
-    """A mask centred outside of [-1, 1] crops nothing when its edge is outside too."""
+    """A mask whose edge moves into the future crops more and more, down to the current step."""
     layer = layer_of(60)
-    with torch.no_grad():
-        layer.mask.mean.fill_(1.5)
-    assert layer.taps(60) == 60
+    taps = []
+    for mean in (0.9, 1.0, 1.1, 1.2, 1.5):
+        with torch.no_grad():
+            layer.mask.mean.fill_(mean)
+        taps.append(layer.taps(60))
+        assert taps[-1] == max(1, int((layer.mask(layer.axis(0)) > 0.1).sum()))
+    assert taps == sorted(taps, reverse=True)
+    assert taps[-1] == 1
 
 
 # Laws

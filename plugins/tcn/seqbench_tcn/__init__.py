@@ -134,7 +134,8 @@ class CausalConv(nn.Module):
 
 def _block(in_channels: int, out_channels: int, dilation: int, config: TCNConfig) -> ResidualBlock:
     convolution = partial(CausalConv, kernel_size=config.kernel_size, dilation=dilation)
-    block = ResidualBlock(in_channels, out_channels, config.dropout, convolution)
+    activation = nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout))
+    block = ResidualBlock(in_channels, out_channels, activation, convolution)
     if isinstance(block.shortcut, nn.Conv1d):
         nn.init.normal_(block.shortcut.weight, std=0.01)
     return block
