@@ -126,6 +126,13 @@ def _padded(x: Tensor, sides: Sequence[int]) -> Tensor:
     return x
 
 
+def _reached(x: Tensor, taps: Sizes, offset: Sizes, size: Sizes) -> Tensor:
+    """The inputs that meet any of the taps, with zeros where there are none."""
+    axes = zip(x.shape[2:], taps, offset, size, strict=True)
+    sides = [(k - 1 - c, c + m - length) for length, k, c, m in axes]
+    return _padded(x, [side for pair in reversed(sides) for side in pair])
+
+
 def _overlap_added(blocks: Tensor, axis: int, hop: int) -> Tensor:
     """Blocks along ``axis``, their samples along the last axis, added up ``hop`` apart."""
     count, n = blocks.shape[axis], blocks.shape[-1]
@@ -148,11 +155,8 @@ def direct_convolution(
 
     A kernel over fewer channels than ``x`` has is one of so many groups: over 1, of each channel.
     """
-    taps, shape = kernel.shape[2:], x.shape[2:]
-    offset, size = _defaults(shape, offset, size)
-    axes = zip(taps, shape, offset, size, strict=True)
-    padding = [(k - 1 - c, c + m - length) for k, length, c, m in axes]
-    padded = _padded(x, [side for pair in reversed(padding) for side in pair])
+    taps = kernel.shape[2:]
+    padded = _reached(x, taps, *_defaults(x.shape[2:], offset, size))
     mirrored = kernel.flip(list(range(2, kernel.ndim)))
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(taps) - 1]
     return convolve(padded, mirrored, groups=x.shape[1] // kernel.shape[1])
@@ -223,9 +227,7 @@ def generated_output(
 
     The input meets the few features first, so that not even for one tap a kernel is formed.
     """
-    axes = zip(window.taps, x.shape[2:], window.offset, strict=True)
-    padding = [(k - 1 - c, c + 1 - length) for k, length, c in axes]
-    met = _padded(x, [side for pair in reversed(padding) for side in pair]).flatten(2)
+    met = _reached(x, window.taps, window.offset, window.size).flatten(2)
     mirrored = features.flip(list(range(features.ndim - 1))).flatten(0, -2)
     by_feature = (met @ mirrored).flatten(1)
     y = by_feature @ rearrange(mixing, "(o i) feature -> (i feature) o", i=x.shape[1])
