@@ -56,7 +56,7 @@ class ReLUDropout(nn.Module):
             return x.relu()
         if x.device.type != "cpu":
             return functional.dropout(x.relu(), self.rate)
-        y: Tensor = _ReLUDropout.apply(x, self.rate)  # type: ignore[no-untyped-call]
+        y: Tensor = _ReLUDropout.apply(x, self.rate)
         return y
 
     def extra_repr(self) -> str:
@@ -85,7 +85,7 @@ class BatchNormReLUDropout(nn.BatchNorm1d):
             return y
         if x.shape[0] * x.shape[2] == 1:
             raise ValueError("expected more than one value a channel in training: no variance")
-        y, mean, variance = _NormReLUDropout.apply(  # type: ignore[no-untyped-call]
+        y, mean, variance = _NormReLUDropout.apply(
             x, self.weight, self.bias, self.eps, self.activation.rate
         )
         self._track(mean, variance, x.shape[0] * x.shape[2])

@@ -210,9 +210,7 @@ def generated_convolution(
     added to the outputs.
     """
     blocks = blocks or one_block(x.shape[2:], features.shape[:-1])
-    y: Tensor = _Generated.apply(  # type: ignore[no-untyped-call]
-        x, features, mixing, bias, blocks
-    )
+    y: Tensor = _Generated.apply(x, features, mixing, bias, blocks)
     return y
 
 
