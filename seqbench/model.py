@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -77,6 +77,13 @@ class Model(nn.Module):
     def penalty(self) -> Tensor:
         """A term added to the loss of every training step; zero unless a model says otherwise."""
         return torch.zeros((), device=next(self.parameters()).device)
+
+    def learned(self) -> Mapping[str, Sequence[float]]:
+        """Learned quantities that mean something by themselves, layer by layer, by name.
+
+        A kernel's size in time steps, for example. They are kept with every epoch's scores.
+        """
+        return {}
 
     def convert_weights(self, state: Mapping[str, Tensor], task: str) -> Converted | None:  # noqa: ARG002
         """A state dict of another implementation as one of this network's, for a task by name.

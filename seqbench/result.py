@@ -39,6 +39,10 @@ class Status(StrEnum):
     TRIAL = "trial"
 
 
+Learned = dict[str, tuple[float, ...]]
+"""Quantities that a network learns and that mean something by themselves, layer by layer."""
+
+
 class Score(Frozen):
     """Mean over examples with its standard error (sd / sqrt n, sd with n - 1)."""
 
@@ -48,7 +52,10 @@ class Score(Frozen):
 
 
 class Epoch(Frozen):
-    """One point of the learning curve; ``None`` where a number was not finite."""
+    """One point of the learning curve; ``None`` where a number was not finite.
+
+    ``learned`` is what ``Model.learned`` told at the end of the epoch.
+    """
 
     epoch: int
     steps: int
@@ -57,6 +64,7 @@ class Epoch(Frozen):
     val_loss: float | None
     val_score: float | None
     train_seconds: float
+    learned: Learned | None = None
 
 
 class Packed(Frozen):
@@ -198,7 +206,10 @@ class Origin(Frozen):
 
 
 class Result(Frozen):
-    """The outcome of one RunSpec."""
+    """The outcome of one RunSpec.
+
+    ``learned`` is of the weights that were tested.
+    """
 
     schema_version: int = SCHEMA_VERSION
     id: str
@@ -214,6 +225,7 @@ class Result(Frozen):
     test_loss: float | None = None
     test_scores: Packed | None = None
     curve: tuple[Epoch, ...] = ()
+    learned: Learned | None = None
     data: Data | None = None
     cost: Cost | None = None
     provenance: Provenance

@@ -42,6 +42,7 @@ from seqbench.train import (
     autocast,
     evaluate,
     fit,
+    learned_by,
     seed_everything,
     seed_of,
 )
@@ -332,6 +333,7 @@ def _tested(bench: Bench, status: Status, fitted: Fitted | None = None, **fields
         test=score_of(scores),
         test_loss=loss if math.isfinite(loss) else None,
         test_scores=Packed.pack(scores),
+        learned=learned_by(bench.network),
         **fields,
     )
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
 from seqbench.model import Model
-from seqbench.result import Epoch, write_atomically
+from seqbench.result import Epoch, Learned, write_atomically
 from seqbench.spec import Constant, Cosine, Plateau, Steps, TrainSpec
 from seqbench.task import FitData, Split, Task
 
@@ -294,6 +294,7 @@ class Learner(LightningModule):
             val_loss=_finite(val_loss),
             val_score=_finite(mean),
             train_seconds=seconds,
+            learned=learned_by(self.network),
         )
         if not (math.isfinite(train_loss) and math.isfinite(val_loss) and math.isfinite(mean)):
             raise Diverged(f"the loss is not finite in epoch {epoch}", (*self.curve, point))
@@ -312,6 +313,13 @@ class Learner(LightningModule):
             return True
         best = math.fsum(self.best_scores) / len(self.best_scores)
         return mean > best if self.task.higher_is_better else mean < best
+
+
+def learned_by(network: Model) -> Learned | None:
+    """What a network tells of itself; ``None`` if that is nothing, or not finite."""
+    learned = {name: tuple(values) for name, values in network.learned().items()}
+    finite = all(math.isfinite(value) for values in learned.values() for value in values)
+    return (learned or None) if finite else None
 
 
 def _finite(value: float) -> float | None:

@@ -227,3 +227,15 @@ def test_only_matrices_decay():
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert all(decay.pop(id(p)) == (0.1 if p.ndim > 1 else 0.0) for p in network.parameters())
     assert not decay
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"), [({}, None), ({"size": [1.0, 2.0]}, {"size": (1.0, 2.0)})]
+)
+def test_what_a_network_learned_is_kept_with_every_epoch(told, kept, tmp_path, monkeypatch):
+    """``Model.learned`` is asked after each epoch; nothing told, or NaN, is nothing kept."""
+    model = load_model("tiny-mlp")
+    monkeypatch.setattr(model, "learned", lambda _: told)
+    assert [point.learned for point in fitted(tmp_path / "1", epochs=2).curve] == [kept, kept]
+    monkeypatch.setattr(model, "learned", lambda _: {"size": [float("nan")]})
+    assert [point.learned for point in fitted(tmp_path / "2", epochs=1).curve] == [None]

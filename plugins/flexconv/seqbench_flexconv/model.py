@@ -236,7 +236,17 @@ class FlexTCN(Model):
         ]
         return [group for group in groups if group.parameters]
 
-    def mask_widths(self) -> dict[str, float]:
-        """The width of every convolution's mask, in units of half the signature's length."""
-        layers = {n: m for n, m in self.named_modules() if isinstance(m, FlexConv)}
-        return {name: layer.mask.width.abs().item() for name, layer in layers.items()}
+    def learned(self) -> dict[str, list[float]]:
+        """Every convolution's kernel size after cropping, in time steps, and its mask.
+
+        ``mask_width`` is in units of half the signature's length, ``mask_mean`` a position in
+        [-1, 1], where 1 is the current step.
+        """
+        layers = [module for module in self.modules() if isinstance(module, FlexConv)]
+        if not layers:
+            return {}
+        return {
+            "kernel_size": [float(layer.taps(*self.signature.shape)) for layer in layers],
+            "mask_width": [layer.mask.width.abs().item() for layer in layers],
+            "mask_mean": [layer.mask.mean.item() for layer in layers],
+        }

@@ -231,7 +231,7 @@ def test_ablations_change_one_thing(preset: str, kernel: type, masks: int) -> No
     layers = [m for m in network.modules() if isinstance(m, KernelConvolution)]
     assert {type(layer.kernel) for layer in layers} == {kernel}
     assert sum(isinstance(layer, FlexConv) for layer in layers) == masks
-    assert len(network.mask_widths()) == masks
+    assert len(network.learned().get("kernel_size", ())) == masks
     if not masks:
         assert {layer.taps(784) for layer in layers} == {784}
     if kernel is MAGNet:
@@ -264,18 +264,17 @@ def test_neither_windows_nor_masks_decay(kernel: str) -> None:
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())
 
 
-def test_mask_widths_are_named_and_positive() -> None:
-    """The width of each convolution's mask, by its place in the network."""
+def test_learned_kernel_sizes_and_masks_are_told() -> None:
+    """The taps that each convolution convolves with, and its mask's width and mean, in order."""
     network = network_of(mask_width=0.1)
     with torch.no_grad():
         network.blocks[1].conv2.mask.width.fill_(-0.3)
-    widths = network.mask_widths()
-    assert widths == {
-        "blocks.0.conv1": pytest.approx(0.1),
-        "blocks.0.conv2": pytest.approx(0.1),
-        "blocks.1.conv1": pytest.approx(0.1),
-        "blocks.1.conv2": pytest.approx(0.3),
-    }
+    learned = network.learned()
+    assert learned["mask_width"] == pytest.approx([0.1, 0.1, 0.1, 0.3])
+    assert learned["mask_mean"] == [1.0] * 4
+    layers = [m for m in network.modules() if isinstance(m, FlexConv)]
+    assert learned["kernel_size"] == [layer.taps(layer.size[0]) for layer in layers]
+    assert learned["kernel_size"][0] < learned["kernel_size"][3]
 
 
 @pytest.mark.parametrize("training", [True, False])
