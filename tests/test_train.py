@@ -9,9 +9,10 @@ from seqbench import train
 from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
 from seqbench.model import load_model
+from seqbench.schedule import Clock, learning_rate_factor
 from seqbench.spec import Constant, Cosine, Plateau, Steps, TrainSpec
 from seqbench.task import load_task
-from seqbench.train import Clock, Diverged, Job, fit, learning_rate_factor, seed_everything, seed_of
+from seqbench.train import Diverged, Job, fit, seed_everything, seed_of
 
 
 def fitted(path, seed=0, data="00", **settings):
