@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from seqbench.leaderboard.published import Published
 from seqbench.result import Cost, Metric, Weights
 from seqbench.spec import Component, Frozen, TrainSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Settings = Literal["published", "searched", "custom"]
 Budget = Literal["full", "steps"]
@@ -42,6 +43,29 @@ class SeedScore(Frozen):
     n: int
 
 
+class Interval(Frozen):
+    """A 95% interval, in the metric's units."""
+
+    low: float
+    high: float
+
+
+class Comparison(Frozen):
+    """A paired test of a row against another, over the same test examples.
+
+    ``other`` is the other row's id, ``test`` the test in words, ``n`` the number of examples,
+    ``difference`` the mean over examples of this row minus the other, in the metric's units.
+    ``p`` is two-sided; ``p_adjusted`` is Holm's, over all such tests of the board.
+    """
+
+    other: str
+    test: str
+    n: int
+    difference: float
+    p: float
+    p_adjusted: float
+
+
 class Row(Frozen):
     """The runs of one model with one training, which differ in nothing but the seed.
 
@@ -51,7 +75,9 @@ class Row(Frozen):
     (n - 1) are over seeds, ``standard_error`` is of the only seed's score over examples. ``cost``
     holds medians over the runs that ended well, except for the peak, which is the highest.
     ``settings`` is the least strict mark of any seed. ``weights`` is what is known of weights
-    that were only evaluated.
+    that were only evaluated. ``runs`` are the ids of all runs, failed ones too, by seed.
+    ``interval`` is a bootstrap interval of the mean; ``below`` compares the row with the competing
+    one placed next below it. ``minus_published`` is the mean minus the published number.
     """
 
     id: str
@@ -69,10 +95,14 @@ class Row(Frozen):
     weights_sha256: str | None
     weights: Weights | None = None
     parent: str | None
+    runs: tuple[str, ...]
     scores: tuple[SeedScore, ...]
     mean: float | None
     sd: float | None
     standard_error: float | None
+    interval: Interval | None = None
+    below: Comparison | None = None
+    minus_published: float | None = None
     val_mean: float | None
     cost: Cost | None
     statuses: dict[str, int]
@@ -105,7 +135,8 @@ class Board(Frozen):
 
     ``fingerprint`` is over the data of training and validation, ``test_fingerprint`` over those
     of the test; they and ``official`` are ``None`` as far as no run got to see the data. ``label``
-    names data that are not official.
+    names data that are not official. ``groups`` are the maximal sets of adjacent competing rows
+    that do not differ, as row ids; they may overlap. ``published`` stand beside the rows.
     """
 
     title: str
@@ -117,6 +148,8 @@ class Board(Frozen):
     test_fingerprint: str | None
     label: str | None
     rows: tuple[Row, ...]
+    groups: tuple[tuple[str, ...], ...] = ()
+    published: tuple[Published, ...] = ()
 
     def better(self, one: float, other: float) -> bool:
         """Whether one score is strictly better than another."""
@@ -137,12 +170,15 @@ class Overall(Frozen):
     """Mean rank over official boards with one kind of budget.
 
     Places count only the models that stand on all the boards; ``missing`` gives, for each other
-    model, the boards without a score of it.
+    model, the boards without a score of it. Mean ranks that differ by ``critical_difference`` or
+    more differ; ``groups`` are the maximal sets of adjacent rows that do not, by name.
     """
 
     budget: Budget
     boards: tuple[str, ...]
     rows: tuple[OverallRow, ...]
+    critical_difference: float | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
     missing: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 

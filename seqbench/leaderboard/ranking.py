@@ -200,6 +200,7 @@ def _row(group: _Group, *, superseded: bool) -> Row:
         weights_sha256=spec.weights_sha256,
         weights=(origin.weights or Weights()) if spec.weights_sha256 else None,
         parent=spec.parent,
+        runs=tuple(run.id for run in group),
         scores=scores,
         mean=_mean(tests),
         sd=statistics.stdev(tests) if len(tests) > 1 else None,
