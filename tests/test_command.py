@@ -100,7 +100,7 @@ def test_the_command_of_a_suite_s_run_means_its_spec(request_, spec_of):
     [
         {"train.max_steps": None, "train.gradient_clip": 0.5},
         {"train.schedule.kind": "plateau", "train.schedule.patience": 3},
-        {"model.hidden_size": 7, "train.learning_rate": "1e-4", "train.precision": "bfloat16-mixed"},
+        {"model.layers": 2, "train.learning_rate": "1e-4", "train.precision": "bfloat16-mixed"},
     ],
 )
 def test_values_of_every_kind_are_spelled_so_that_they_are_read_back(settings, spec_of):
