@@ -1,43 +1,57 @@
 """Laws that every built-in task obeys.
 
-`python tests/tasks/test_task_laws.py`, with SEQBENCH_DATA set, writes fingerprints.json: only for
-a task whose version was bumped, because the file says what a version of a task is.
+`python tests/tasks/test_task_laws.py`, with SEQBENCH_DATA set, adds to definitions.json what is
+not there: versions, presets and what the suites ask for. What is there stays, because the file
+says what a version of a task is.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import seqbench.tasks
 from seqbench import registry
+from seqbench.resolve import config_from, resolve, to_json
+from seqbench.result import Data, Metric
+from seqbench.spec import Component
+from seqbench.suite import load_suite, requests_of, suite_names
 from seqbench.task import IGNORED, FitData, Split, Task, fingerprint, load_task
 from seqbench.tasks._generated import GeneratedTask
 from seqbench.tasks._images import ImageTask
 from seqbench.tasks.cifar10 import CIFAR10
 from seqbench.tasks.digits import SDigits
+from seqbench.verify.definition import (
+    Definition,
+    Definitions,
+    Known,
+    definition_of,
+    definitions,
+    known_data,
+)
 
-GOLDEN = Path(__file__).with_name("fingerprints.json")
+DEFINITIONS = Path(seqbench.tasks.__file__).with_name("definitions.json")
 NAMES = [n for n, e in registry.entries(registry.TASKS).items() if e.distribution == "seqbench"]
 IMAGES = [name for name in NAMES if issubclass(load_task(name), ImageTask)]
 EMBEDDED = [name for name in NAMES if name not in IMAGES]
 
 
-def fingerprints(task: Task, fit: FitData, test: Split) -> dict[str, str | int]:
-    """The version, what the splits are fingerprinted as, and what data they were made from."""
-    return {
-        "version": task.version,
-        "fit": fingerprint([fit.train, fit.val], task.constants),
-        "test": fingerprint([test], task.constants),
-        "source": fit.train.source.sha256,
-        "test_source": test.source.sha256,
-    }
+def data_of(task: Task, fit: FitData, test: Split) -> Data:
+    """What a Result says of data."""
+    return Data(
+        fit_sha256=fingerprint([fit.train, fit.val], task.constants),
+        test_sha256=fingerprint([test], task.constants),
+        source_sha256=fit.train.source.sha256,
+        test_source_sha256=test.source.sha256,
+        official=fit.train.source.official and test.source.official,
+    )
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,16 @@ def case(request: pytest.FixtureRequest) -> Case:
     """Every built-in task; those on images where their data are at hand."""
     data_dir = request.getfixturevalue("data_dir") if request.param in IMAGES else None
     return load(request.param, data_dir)
+
+
+def component_of(task: Task) -> Component:
+    """How a spec names the task."""
+    return Component(name=task.name, version=task.version, config=to_json(task.config))
+
+
+def metric_of(task: Task) -> Metric:
+    """How a Result names its score."""
+    return Metric(name=task.metric, higher_is_better=task.higher_is_better)
 
 
 def sizes(task: Task) -> tuple[int, int, int]:
@@ -179,13 +203,26 @@ def test_loss_has_a_gradient(case: Case) -> None:
     assert y_hat.grad.abs().sum() > 0
 
 
+def test_a_task_is_what_its_version_is_defined_as(case: Case) -> None:
+    """Metric, sizes and signature are those that results are verified against."""
+    task = case.task
+    definition = definition_of(component_of(task))
+    known = known_data(component_of(task))
+    assert definition is not None
+    assert known is not None
+    assert definition.metric == metric_of(task)
+    assert (definition.train, definition.val, definition.test) == sizes(task)
+    assert known.signature == task.signature
+
+
 def test_data_are_those_of_the_version(case: Case) -> None:
-    """Data, permutations and constants are what the golden file says, on any machine."""
-    golden = json.loads(GOLDEN.read_text())[case.task.name]
-    found = fingerprints(case.task, case.fit, case.test)
-    if found["source"] != golden["source"]:
-        pytest.skip("the data here are not those that the golden fingerprints are of")
-    assert found == golden
+    """Data, permutations and constants are what the definition says, on any machine."""
+    known = known_data(component_of(case.task))
+    assert known is not None
+    found = data_of(case.task, case.fit, case.test)
+    if found.source_sha256 != known.data.source_sha256:
+        pytest.skip("the data here are not those that the recorded fingerprints are of")
+    assert found == known.data
 
 
 @pytest.mark.parametrize("name", [*EMBEDDED, "npcifar10"])
@@ -196,8 +233,8 @@ def test_loading_again_gives_the_same(name: str, request: pytest.FixtureRequest)
     np.random.seed(1)  # noqa: NPY002  (the global state is what is shown not to matter)
     torch.manual_seed(1)
     task = load_task(name)(data_dir=data_dir)
-    again = fingerprints(task, task.fit_data(), task.test_data())
-    assert again == fingerprints(first.task, first.fit, first.test)
+    again = data_of(task, task.fit_data(), task.test_data())
+    assert again == data_of(first.task, first.fit, first.test)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -230,11 +267,52 @@ def test_training_data_come_without_the_test_files(
     assert torch.equal(fit.train.x, load(name, data_dir).fit.train.x)
 
 
+def configs_of(cls: type[Task]) -> list[Any]:
+    """The default config, the presets, and what the suites ask for, each once."""
+    asked = [
+        resolve(request).spec.task
+        for suite in map(load_suite, suite_names())
+        for request in requests_of(suite)
+    ]
+    configs = [cls.Config(), *cls.presets.values()]
+    configs += [config_from(cls, task.config, "task") for task in asked if task.name == cls.name]
+    return list(dict.fromkeys(configs))
+
+
+def completed(cls: type[Task], before: Definition | None) -> Definition:
+    """The definition of a task's version, with the configs that were not in it."""
+    tasks = [cls(config) for config in configs_of(cls)]
+    recorded = before.known if before else ()
+    there = [known.config for known in recorded]
+    missing = [task for task in tasks if to_json(task.config) not in there]
+    new = [
+        Known(
+            config=to_json(task.config),
+            signature=task.signature,
+            data=data_of(task, task.fit_data(), task.test_data()),
+        )
+        for task in missing
+    ]
+    train, val, test = sizes(tasks[0])
+    return Definition(
+        version=cls.version,
+        metric=metric_of(tasks[0]),
+        train=train,
+        val=val,
+        test=test,
+        known=(*recorded, *new),
+    )
+
+
 def main() -> None:
-    """Write the fingerprints of the default config of every built-in task."""
-    tasks = [load_task(name)() for name in NAMES]
-    table = {task.name: fingerprints(task, task.fit_data(), task.test_data()) for task in tasks}
-    GOLDEN.write_text(json.dumps(table, indent=1) + "\n")
+    """Complete the definitions of the built-in tasks."""
+    table = definitions() if DEFINITIONS.exists() else {}
+    for name in NAMES:
+        cls = load_task(name)
+        versions = {each.version: each for each in table.get(name, ())}
+        versions[cls.version] = completed(cls, versions.get(cls.version))
+        table[name] = tuple(versions[version] for version in sorted(versions))
+    DEFINITIONS.write_bytes(Definitions.dump_json(table, indent=1, exclude_none=True) + b"\n")
 
 
 if __name__ == "__main__":
