@@ -6,20 +6,52 @@ same order.
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import friedmanchisquare, studentized_range
 
 from seqbench.errors import ResultError
+from seqbench.result import Packed
+
+LEVEL = 0.05
 
 EXACT = "exact sign-flip test"
 DRAWS = 9_999
+REPLICATES = 2_000
 SAMPLED = f"sign-flip test, {DRAWS:,} draws"
 
 Array = npt.NDArray[Any]
+
+
+def unpacked(packed: Packed) -> Array:
+    """The scores of one run by example, quickly; booleans where all are 0 or 1.
+
+    Raises:
+        ResultError: they cannot be decoded.
+
+    """
+    try:
+        raw = zlib.decompress(base64.b64decode(packed.data))
+        if packed.encoding == "float32":
+            scores: Array = np.frombuffer(raw, "<f4", count=packed.n)
+        else:
+            bits = np.unpackbits(np.frombuffer(raw, np.uint8))
+            scores = bits[: packed.n].view(np.bool_)
+    except (ValueError, zlib.error) as error:
+        raise ResultError(f"scores per example cannot be decoded: {error}") from error
+    if len(scores) != packed.n:
+        raise ResultError(f"there are {len(scores)} scores per example, not {packed.n}")
+    return scores
+
+
+# Two rows
 
 
 @dataclass(frozen=True)
@@ -135,3 +167,89 @@ def _sampled_p(differences: Array) -> float:
         sums = 2.0 * (signs @ signed) - signed.sum()
         at_least += int(np.count_nonzero(np.abs(sums) >= observed))
     return (1 + at_least) / (1 + DRAWS)
+
+
+# Many rows
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, which control the chance of any false rejection among them."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - done) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def adjacent_groups(n: int, alike: Callable[[int, int], bool]) -> list[range]:
+    """The maximal runs of two or more among ``n`` places whose first and last are alike.
+
+    ``alike`` is asked at most ``2 n`` times, always about a lower and a higher place: places
+    between two that are alike are taken to be alike, and those around two that are not, not.
+    """
+    groups: list[range] = []
+    end = 1
+    for start in range(n):
+        before = end
+        end = max(end, start + 1)
+        while end < n and alike(start, end):
+            end += 1
+        if end - start > 1 and (end > before or not groups):
+            groups.append(range(start, end))
+    return groups
+
+
+def friedman_p(ranks: npt.ArrayLike) -> float | None:
+    """Friedman's test that all columns of (board, model) are alike; ``None`` below 3 columns.
+
+    By the chi-square approximation, which is rough below about 10 boards (Demsar 2006).
+    """
+    table = np.asarray(ranks)
+    if table.shape[1] < 3 or bool(np.all(table == table[:, :1])):
+        return None
+    return float(friedmanchisquare(*table.T).pvalue)
+
+
+def critical_difference(models: int, boards: int) -> float:
+    """Nemenyi's critical difference of mean ranks at level 0.05 (Demsar 2006, section 3.2.2)."""
+    q = float(studentized_range.ppf(1.0 - LEVEL, models, np.inf)) / math.sqrt(2.0)
+    return q * math.sqrt(models * (models + 1) / (6.0 * boards))
+
+
+# One row
+
+
+def bootstrap_interval(scores: Array, seed: int) -> tuple[float, float]:
+    """The 95% percentile interval of the mean of scores ``(seed, example)``, by the bootstrap.
+
+    Seeds and test examples are both drawn again, independently, for they are crossed: every
+    network is tested on the same examples (Owen 2007, "The pigeonhole bootstrap"). It covers what
+    another training and another test set of this size would change. Of one seed only the examples
+    are drawn again, so that it says nothing of another training; of few, it is too narrow by a
+    factor of about sqrt((seeds - 1) / seeds). The same ``seed`` gives the same interval.
+
+    Examples on which the seeds score alike are drawn together, by one multinomial number.
+    """
+    seeds, n = scores.shape
+    patterns, counts = _patterns(scores)
+    generator = np.random.default_rng(seed)
+    examples = generator.multinomial(n, counts / n, REPLICATES)
+    weights = generator.multinomial(seeds, np.full(seeds, 1.0 / seeds), REPLICATES)
+    means = (examples @ patterns * weights).sum(axis=1) / (seeds * n)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _patterns(scores: Array) -> tuple[Array, Array]:
+    """The distinct columns ``(pattern, seed)`` and how often each is there, the frequent first.
+
+    Scores other than 0 and 1 are hardly ever the same and are not gathered.
+    """
+    seeds, n = scores.shape
+    if seeds > 62 or not _binary(scores):
+        return scores.T.astype(np.float64), np.ones(n, np.int64)
+    bits = np.arange(seeds)
+    codes, counts = np.unique((1 << bits) @ scores.astype(np.int64), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return (codes[order, None] >> bits & 1).astype(np.float64), counts[order]
