@@ -14,13 +14,12 @@ from seqbench.leaderboard.board import (
     Board,
     Budget,
     Leaderboard,
-    Overall,
-    OverallRow,
     Row,
     SeedScore,
     Settings,
     Standing,
 )
+from seqbench.leaderboard.overall import overall_tables
 from seqbench.result import Cost, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 
@@ -59,6 +58,16 @@ _Group = Sequence[Result]
 """Results that differ in nothing but the seed, by seed."""
 
 
+RunKey = tuple[str, str | None, str | None, bool | None]
+"""A run on a board: its id, the fingerprints of the board's data, whether they are official."""
+
+
+def counted(results: Iterable[Result]) -> dict[RunKey, Result]:
+    """The results that stand in the rows of ``rank``, each by its run and board."""
+    runs = _distinct([result for result in results if result.status is not Status.TRIAL])
+    return {(run.result.id, *run.data): run.result for run in runs}
+
+
 def rank(results: Iterable[Result]) -> Leaderboard:
     """The leaderboard of results, by the strict protocol.
 
@@ -82,7 +91,7 @@ def rank(results: Iterable[Result]) -> Leaderboard:
     boards = {place: _board(place, groups) for place, groups in places.items()}
     current = _entitled(board for place, board in boards.items() if not place.superseded)
     return Leaderboard(
-        overall=_overall(current),
+        overall=overall_tables(current),
         boards=current,
         superseded=_entitled(board for place, board in boards.items() if place.superseded),
     )
@@ -394,71 +403,3 @@ def _entitled(boards: Iterable[Board]) -> tuple[Board, ...]:
 def _distinction(board: Board) -> str:
     prints = [(print_ or "unknown")[:8] for print_ in (board.fingerprint, board.test_fingerprint)]
     return f"[{board.metric.name}, version {board.task.version}, data {' / '.join(prints)}]"
-
-
-# Over all boards
-
-
-def _overall(boards: Sequence[Board]) -> tuple[Overall, ...]:
-    tracks = _grouped((board for board in boards if board.official), lambda board: board.budget)
-    tables = [_track(budget, tracks[budget]) for budget in sorted(tracks)]
-    return tuple(table for table in tables if table is not None)
-
-
-def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
-    """The overall table of boards with one kind of budget, if there is anything to compare.
-
-    A board with a single model compares nothing and is left out.
-    """
-    standing = {board.title: _by_name(board) for board in boards}
-    compared = [board for board in boards if len(standing[board.title]) > 1]
-    names = sorted({name for board in compared for name in standing[board.title]})
-    missing = {
-        name: tuple(board.title for board in compared if name not in standing[board.title])
-        for name in names
-    }
-    complete = [name for name in names if not missing[name]]
-    if len(compared) < 2 or len(complete) < 2:
-        return None
-    places = {name: _places(name, complete, compared) for name in complete}
-    means = {name: math.fsum(ranks) / len(ranks) for name, ranks in places.items()}
-    rows = [
-        OverallRow(
-            name=name,
-            rank=1 + sum(other < means[name] for other in means.values()),
-            mean_rank=means[name],
-            ranks=places[name],
-            provisional=any(
-                standing[board.title][name].standing is Standing.PROVISIONAL for board in compared
-            ),
-        )
-        for name in sorted(complete, key=lambda name: (means[name], name))
-    ]
-    return Overall(
-        budget=budget,
-        boards=tuple(board.title for board in compared),
-        rows=tuple(rows),
-        missing={name: titles for name, titles in missing.items() if titles},
-    )
-
-
-def _places(name: str, complete: Sequence[str], boards: Sequence[Board]) -> tuple[int, ...]:
-    """The places of a name among the complete ones, board by board."""
-    standing = [(board, _by_name(board)) for board in boards]
-    return tuple(
-        _place_among(board, rows[name], [rows[other] for other in complete])
-        for board, rows in standing
-    )
-
-
-def _by_name(board: Board) -> dict[str, Row]:
-    """The competing row of each model and preset; of several, the one best by validation."""
-    sign = -1 if board.metric.higher_is_better else 1
-    rows = [row for row in board.rows if row.competes]
-    return {
-        name: min(
-            group,
-            key=lambda row: (row.val_mean is None, sign * (row.val_mean or 0.0), row.label),
-        )
-        for name, group in _grouped(rows, lambda row: row.preset_name).items()
-    }

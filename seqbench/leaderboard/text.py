@@ -32,7 +32,7 @@ COLUMNS = (
 
 def score_heading(board: Board) -> str:
     """The metric, with its unit and its direction."""
-    unit = " (%)" if _in_percent(board) else ""
+    unit = " (%)" if in_percent(board) else ""
     arrow = "\N{UPWARDS ARROW}" if board.metric.higher_is_better else "\N{DOWNWARDS ARROW}"
     return f"{board.metric.name}{unit} {arrow}"
 
@@ -110,7 +110,7 @@ def place(row: Row) -> str:
 
 def number(board: Board, value: float) -> str:
     """A score: accuracy in percent, any other metric with four significant digits."""
-    return f"{100 * value:.2f}" if _in_percent(board) else f"{value:.4g}"
+    return f"{100 * value:.2f}" if in_percent(board) else f"{value:.4g}"
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -134,7 +134,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _in_percent(board: Board) -> bool:
+def in_percent(board: Board) -> bool:
+    """Whether scores are shown times 100."""
     return board.metric.name == "accuracy"
 
 
@@ -145,7 +146,7 @@ def _score(board: Board, row: Row) -> str:
     mark = ONE_SEED if row.sd is None else ""
     if spread is None:
         return number(board, row.mean)
-    shown = f"{100 * spread:.2f}" if _in_percent(board) else f"{spread:.2g}"
+    shown = f"{100 * spread:.2f}" if in_percent(board) else f"{spread:.2g}"
     return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {shown}{mark}"
 
 
