@@ -157,26 +157,28 @@ class Board(Frozen):
 
 
 class OverallRow(Frozen):
-    """A model on all boards: its place on each, and the mean of them."""
+    """A model on all boards: its rank on each, equal scores at their mean, and the mean rank."""
 
     name: str
     rank: int
     mean_rank: float
-    ranks: tuple[int, ...]
+    ranks: tuple[float, ...]
     provisional: bool
 
 
 class Overall(Frozen):
     """Mean rank over official boards with one kind of budget.
 
-    Places count only the models that stand on all the boards; ``missing`` gives, for each other
-    model, the boards without a score of it. Mean ranks that differ by ``critical_difference`` or
-    more differ; ``groups`` are the maximal sets of adjacent rows that do not, by name.
+    Ranks count only the models that stand on all the boards; ``missing`` gives, for each other
+    model, the boards without a score of it. ``friedman_p`` is of Friedman's test that no two
+    models differ, ``critical_difference`` is Nemenyi's for mean ranks at level 0.05; ``groups``
+    are the maximal sets of adjacent rows that do not differ, by name.
     """
 
     budget: Budget
     boards: tuple[str, ...]
     rows: tuple[OverallRow, ...]
+    friedman_p: float | None = None
     critical_difference: float | None = None
     groups: tuple[tuple[str, ...], ...] = ()
     missing: dict[str, tuple[str, ...]] = Field(default_factory=dict)

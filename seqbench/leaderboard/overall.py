@@ -1,0 +1,112 @@
+"""The overall table: mean ranks over boards, and which of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+from scipy.stats import rankdata
+
+from seqbench.leaderboard.board import Board, Budget, Overall, OverallRow, Row, Standing
+from seqbench.leaderboard.statistics import (
+    LEVEL,
+    adjacent_groups,
+    critical_difference,
+    friedman_p,
+)
+
+
+def overall_tables(boards: Sequence[Board]) -> tuple[Overall, ...]:
+    """A table for each kind of budget, over the boards of official data.
+
+    Models are compared as Demsar (2006) says: Friedman's test of all together, and if it finds a
+    difference, Nemenyi's critical difference for any two.
+    """
+    tables = [
+        _track(budget, [board for board in boards if board.official and board.budget == budget])
+        for budget in get_args(Budget)
+    ]
+    return tuple(table for table in tables if table is not None)
+
+
+def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
+    """The overall table of boards with one kind of budget, if there is anything to compare.
+
+    A board with a single model compares nothing and is left out.
+    """
+    standing = {board.title: _by_name(board) for board in boards}
+    compared = [board for board in boards if len(standing[board.title]) > 1]
+    names = sorted({name for board in compared for name in standing[board.title]})
+    missing = {
+        name: tuple(board.title for board in compared if name not in standing[board.title])
+        for name in names
+    }
+    complete = [name for name in names if not missing[name]]
+    if len(compared) < 2 or len(complete) < 2:
+        return None
+    table = [[standing[board.title][name] for name in complete] for board in compared]
+    rows = _rows(complete, compared, table)
+    difference = critical_difference(len(complete), len(compared))
+    p = friedman_p(np.array([row.ranks for row in rows]).T)
+    return Overall(
+        budget=budget,
+        boards=tuple(board.title for board in compared),
+        rows=rows,
+        friedman_p=p,
+        critical_difference=difference,
+        groups=_groups(rows, difference, p),
+        missing={name: titles for name, titles in missing.items() if titles},
+    )
+
+
+def _rows(
+    names: Sequence[str], boards: Sequence[Board], table: Sequence[Sequence[Row]]
+) -> tuple[OverallRow, ...]:
+    """The rows by mean rank; ``table`` has a row of each name for each board."""
+    ranks = np.array([_ranks(board, rows) for board, rows in zip(boards, table, strict=True)])
+    means = ranks.mean(axis=0)
+    rows = [
+        OverallRow(
+            name=name,
+            rank=1 + int(np.count_nonzero(means < means[i])),
+            mean_rank=float(means[i]),
+            ranks=tuple(ranks[:, i].tolist()),
+            provisional=any(line[i].standing is Standing.PROVISIONAL for line in table),
+        )
+        for i, name in enumerate(names)
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.mean_rank, row.name)))
+
+
+def _ranks(board: Board, rows: Sequence[Row]) -> list[float]:
+    """Ranks from the best, 1; those of equal scores are their mean."""
+    sign = -1.0 if board.metric.higher_is_better else 1.0
+    ranks: list[float] = rankdata([sign * (row.mean or 0.0) for row in rows]).tolist()
+    return ranks
+
+
+def _groups(
+    rows: Sequence[OverallRow], difference: float, p: float | None
+) -> tuple[tuple[str, ...], ...]:
+    """Rows that do not differ; all of them, unless Friedman's test finds a difference."""
+
+    def alike(upper: int, lower: int) -> bool:
+        none = p is not None and p >= LEVEL
+        return none or rows[lower].mean_rank - rows[upper].mean_rank < difference
+
+    found = adjacent_groups(len(rows), alike)
+    return tuple(tuple(rows[i].name for i in places) for places in found)
+
+
+def _by_name(board: Board) -> dict[str, Row]:
+    """The competing row of each model and preset; of several, the one best by validation."""
+    sign = -1 if board.metric.higher_is_better else 1
+    best: dict[str, Row] = {}
+    competing = [row for row in board.rows if row.competes]
+    for row in sorted(
+        competing,
+        key=lambda row: (row.val_mean is None, sign * (row.val_mean or 0.0), row.label),
+    ):
+        best.setdefault(row.preset_name, row)
+    return best
