@@ -377,7 +377,7 @@ def parameters_of(network: Model) -> int:
 
 def _data(bench: Bench, test: Split | None = None) -> Data:
     data, constants = bench.data, bench.task.constants
-    sources = [data.train.source] + ([test.source] if test else [])
+    sources = [data.train.source, data.val.source] + ([test.source] if test else [])
     return Data(
         fit_sha256=bench.fit_sha256,
         test_sha256=fingerprint([test], constants) if test else None,

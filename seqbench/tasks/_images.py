@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from seqbench.data import label_of
 from seqbench.errors import DataError
 from seqbench.task import FitData, Source, Split, Task
 from seqbench.tasks import _parquet
@@ -59,7 +59,7 @@ class ImageSet:
                 "a file is missing or there is one too many",
             )
         images = self.recognise(split, images)
-        label = None if images.official else _label(folder / "card.toml")
+        label = None if images.official else label_of(folder)
         sha256 = sha256_of(images.pixels, images.labels)
         return images, Source(sha256, images.official, label)
 
@@ -100,16 +100,3 @@ class ImageTask(Task):
     def _split(self, name: str) -> Split:
         images, source = self.images.load(name, self.data_dir)
         return Split(self.store(images.pixels), torch.from_numpy(images.labels), source)
-
-
-def _label(card: Path) -> str | None:
-    """The name of data that are not official, from the data card beside them, if there is one."""
-    try:
-        label = tomllib.loads(card.read_text(encoding="utf-8")).get("label")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{card} cannot be read: {error}", 'it should say label = "..."') from error
-    if not isinstance(label, str) or not label:
-        raise DataError(f"{card} has label {label!r}", 'it should say label = "..."')
-    return label

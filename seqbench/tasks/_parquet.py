@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
-import platformdirs
 from jaxtyping import UInt8
 
+from seqbench.data import cache_root, data_root
 from seqbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Hosted:
 
 def folder_of(hosted: Hosted, data_dir: Path | None) -> Path:
     """Where the data set lies: below ``data_dir``, else SEQBENCH_DATA, else the user's cache."""
-    root = data_dir or os.environ.get("SEQBENCH_DATA")
-    return Path(root or platformdirs.user_cache_path("seqbench") / "data") / hosted.folder
+    return data_root(data_dir) / hosted.folder
 
 
 def read(hosted: Hosted, split: str, data_dir: Path | None) -> tuple[Pixels, Labels]:
@@ -163,8 +162,7 @@ def _decoded(hosted: Hosted, file: Path) -> tuple[Pixels, Labels]:
             key = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _damaged(file, error.strerror or str(error)) from error
-    root = os.environ.get("SEQBENCH_CACHE") or platformdirs.user_cache_path("seqbench")
-    cached = Path(root, "images", f"{key}.npz")
+    cached = cache_root() / "images" / f"{key}.npz"
     arrays = _read_cache(cached, hosted.shape)
     if arrays is None:
         arrays = _decode(hosted, file)
