@@ -19,7 +19,9 @@ from seqbench.leaderboard.board import (
     Settings,
     Standing,
 )
+from seqbench.leaderboard.comparisons import compared
 from seqbench.leaderboard.overall import overall_tables
+from seqbench.leaderboard.statistics import example_scores
 from seqbench.result import Cost, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 
@@ -320,8 +322,12 @@ def _board(place: _Place, groups: Sequence[_Group]) -> Board:
         label=min(labels, default=None),
         rows=(),
     )
-    rows = _told_apart([_row(group, superseded=place.superseded) for group in groups])
-    return board.model_copy(update={"rows": _ordered(board, rows)})
+    rows = [_row(group, superseded=place.superseded) for group in groups]
+    scores = {
+        row.id: example_scores(_scored(group)) for row, group in zip(rows, groups, strict=True)
+    }
+    ordered = board.model_copy(update={"rows": _ordered(board, _told_apart(rows))})
+    return compared(ordered, scores)
 
 
 def _title(place: _Place, task: Component) -> str:

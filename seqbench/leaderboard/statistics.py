@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import friedmanchisquare, studentized_range
 
 from seqbench.errors import ResultError
-from seqbench.result import Packed
+from seqbench.result import Packed, Result
 
 LEVEL = 0.05
 
@@ -30,25 +30,40 @@ SAMPLED = f"sign-flip test, {DRAWS:,} draws"
 Array = npt.NDArray[Any]
 
 
-def unpacked(packed: Packed) -> Array:
-    """The scores of one run by example, quickly; booleans where all are 0 or 1.
+def example_scores(runs: Sequence[Result]) -> Array | None:
+    """The test scores of runs on the same data, ``(seed, example)``; booleans if all are 0 or 1.
+
+    ``None`` if a run has none, does not know its test data, or has scores that are not finite.
 
     Raises:
-        ResultError: they cannot be decoded.
+        ResultError: a run's scores cannot be decoded.
 
     """
+    known = [run for run in runs if run.test_scores and run.data and run.data.test_sha256]
+    rows = [_decoded(run, packed) for run in known if (packed := run.test_scores)]
+    if len(rows) < len(runs) or len({len(row) for row in rows}) != 1:
+        return None
+    scores = np.stack(rows)
+    return scores if bool(np.isfinite(scores).all()) else None
+
+
+def _decoded(run: Result, packed: Packed) -> Array:
+    """As ``Packed.unpack``, but into an array, which is ten times as fast."""
     try:
         raw = zlib.decompress(base64.b64decode(packed.data))
-        if packed.encoding == "float32":
-            scores: Array = np.frombuffer(raw, "<f4", count=packed.n)
-        else:
-            bits = np.unpackbits(np.frombuffer(raw, np.uint8))
-            scores = bits[: packed.n].view(np.bool_)
-    except (ValueError, zlib.error) as error:
-        raise ResultError(f"scores per example cannot be decoded: {error}") from error
-    if len(scores) != packed.n:
-        raise ResultError(f"there are {len(scores)} scores per example, not {packed.n}")
-    return scores
+    except (ValueError, zlib.error):
+        raw = b""
+    size = math.ceil(packed.n / 8) if packed.encoding == "bits" else 4 * packed.n
+    if len(raw) != size or not size:
+        raise ResultError(
+            f"the scores per example of the run {run.id} cannot be decoded: got {len(raw)} bytes, "
+            f"expected {size} for {packed.n} scores",
+            "`seqbench verify` says more of its file; remove it",
+        )
+    if packed.encoding == "float32":
+        return np.frombuffer(raw, "<f4")
+    bits: Array = np.unpackbits(np.frombuffer(raw, np.uint8), count=packed.n)
+    return bits.view(np.bool_)
 
 
 # Two rows

@@ -1,0 +1,83 @@
+"""How sure the order of a board is, from the scores of all rows on the same test examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+
+from seqbench.leaderboard.board import Board, Comparison, Interval
+from seqbench.leaderboard.statistics import (
+    LEVEL,
+    Array,
+    PairedTest,
+    adjacent_groups,
+    bootstrap_interval,
+    holm,
+    paired_test,
+)
+
+_Scores = Mapping[str, Array | None]
+
+
+def compared(board: Board, scores: _Scores) -> Board:
+    """The board with intervals, and its competing rows tested against each other.
+
+    ``scores`` are by row, ``(seed, example)``; a row without them has no interval, is not tested
+    and stands in no group. Every row is tested against the one below it, adjusted by Holm's method
+    over these tests. Groups come from more cautious tests, at level 0.05 over all pairs of the
+    board together (Bonferroni), for first and last of a group are chosen to be far apart.
+    """
+    order = [row.id for row in board.rows if row.competes]
+    neighbours = [_tested(scores, *pair) for pair in pairwise(order)]
+    below = _comparisons(list(pairwise(order)), neighbours)
+    rows = [
+        row.model_copy(update={"interval": _interval(row.id, scores), "below": below.get(row.id)})
+        for row in board.rows
+    ]
+    groups = _groups(order, scores, neighbours)
+    return board.model_copy(update={"rows": tuple(rows), "groups": groups})
+
+
+def _interval(row: str, scores: _Scores) -> Interval | None:
+    found = scores.get(row)
+    if found is None:
+        return None
+    low, high = bootstrap_interval(found, seed=int(row, 16))
+    return Interval(low=low, high=high)
+
+
+def _tested(scores: _Scores, one: str, other: str) -> PairedTest | None:
+    ours, theirs = scores.get(one), scores.get(other)
+    if ours is None or theirs is None or ours.shape[1] != theirs.shape[1]:
+        return None
+    return paired_test(ours, theirs)
+
+
+def _comparisons(
+    pairs: Sequence[tuple[str, str]], tests: Sequence[PairedTest | None]
+) -> dict[str, Comparison]:
+    """Each tested row's comparison with the one below it."""
+    tested = {pair: test for pair, test in zip(pairs, tests, strict=True) if test}
+    adjusted = holm([test.p for test in tested.values()])
+    return {
+        one: Comparison(other=other, p_adjusted=p, **asdict(test))
+        for ((one, other), test), p in zip(tested.items(), adjusted, strict=True)
+    }
+
+
+def _groups(
+    order: Sequence[str], scores: _Scores, neighbours: Sequence[PairedTest | None]
+) -> tuple[tuple[str, ...], ...]:
+    level = LEVEL / max(1, math.comb(len(order), 2))
+
+    def alike(upper: int, lower: int) -> bool:
+        """Whether neither the two differ nor the lower one and its neighbour above."""
+        near = neighbours[lower - 1]
+        if near is None or near.p <= level:
+            return False
+        far = near if lower - upper == 1 else _tested(scores, order[upper], order[lower])
+        return far is not None and far.p > level
+
+    return tuple(tuple(order[i] for i in places) for places in adjacent_groups(len(order), alike))
