@@ -253,6 +253,36 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
 
 
 @app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="A directory with results.")],
+    plugins: Annotated[
+        bool,
+        typer.Option("--plugins", help="Hold published settings against the installed recipes."),
+    ] = False,
+) -> None:
+    """Check results that were contributed: whole, possible, consistent, no duplicates.
+
+    Exits with 1 if there is an error. A forgery that is consistent passes: only `reproduce` can
+    tell (docs/submitting.md).
+    """
+    from seqbench.verify import Severity
+    from seqbench.verify import verify as verify_results
+
+    more = []
+    if plugins:
+        from seqbench.recipes import check_recipe
+
+        more = [check_recipe]
+    verification = verify_results(directory, more)
+    for finding in verification.findings:
+        typer.echo(str(finding))
+    errors, warnings = (verification.count(each) for each in Severity)
+    typer.echo(f"results: {verification.files}, errors: {errors}, warnings: {warnings}")
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a Result."""
     import json

@@ -37,7 +37,8 @@ def strictly_unpacked(packed: Packed) -> list[float]:
     """The scores of packed data that hold them and nothing else.
 
     Raises:
-        ValueError: they are not base64, not zlib, too short or too long, or padded with ones.
+        ValueError: they are not base64, not zlib, too short or too long, padded with ones, or not
+            finite.
 
     """
     if packed.n < 1:
@@ -55,13 +56,13 @@ def strictly_unpacked(packed: Packed) -> list[float]:
     padding = 8 * size - packed.n
     if packed.encoding == "bits" and raw[-1] & ((1 << padding) - 1):
         raise ValueError("padding bits that are not zero")
-    return packed.unpack()
+    scores = packed.unpack()
+    if not all(map(math.isfinite, scores)):
+        raise ValueError("a score that is not finite")
+    return scores
 
 
 def _values(result: Result, packed: Packed, scores: Sequence[float]) -> Iterator[Problem]:
-    if not all(map(math.isfinite, scores)):
-        yield Problem("test_scores", "a score that is not finite", "finite scores")
-        return
     if is_zero_or_one(result) and not set(scores) <= {0.0, 1.0}:
         yield Problem("test_scores", "other values", "zeros and ones: an example is right or not")
     if packed.encoding == "float32" and set(scores) <= {0.0, 1.0}:
