@@ -48,7 +48,13 @@ class Reach(NamedTuple):
     current: int
 
 
-class KernelConvolution(nn.Module):
+class Rated(nn.Module):
+    """A layer for signals sampled ``rate`` times as often as those it was made for."""
+
+    rate: float
+
+
+class KernelConvolution(Rated):
     """A convolution whose kernel is a network's output on a grid of positions in [-1, 1].
 
     Along each axis the kernel has up to ``size`` taps, at positions from 1 down to -1. Causal: the
@@ -354,7 +360,7 @@ def at_rate(network: Network, rate: float) -> Network:
     shared = [*network.parameters(), *network.buffers()]
     twin = copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
     for module in twin.modules():
-        if isinstance(module, KernelConvolution):
+        if isinstance(module, Rated):
             module.rate *= rate
     return twin
 
