@@ -1,0 +1,976 @@
+"use strict";
+
+// The page of a leaderboard, made from the JSON in #data. What comes from results goes into the
+// document as text and attribute values, never as markup.
+
+/* Data: tables come as columns, shared values as indices into a pool. */
+
+const content = JSON.parse(document.getElementById("data").textContent);
+
+function rowsOf(columns) {
+  const names = Object.keys(columns);
+  const rows = names.length ? columns[names[0]] : [];
+  return rows.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+}
+
+const pooled = (index) => (index == null ? null : content.pool[index]);
+
+for (const board of content.boards) {
+  board.rows = rowsOf(board.rows);
+  board.runs = rowsOf(board.runs);
+  const runs = Map.groupBy(board.runs, (run) => run.row);
+  board.rows.forEach((row, order) => Object.assign(row, { board, order, runs: runs.get(row.number) ?? [] }));
+}
+const boards = content.boards;
+const allRows = boards.flatMap((board) => board.rows);
+
+/* Words and numbers. */
+
+const MISSING = "\u2013";
+const KINDS = {
+  ranked: "ranked",
+  provisional: "provisional",
+  evaluated: "evaluated weights",
+  failed: "failed",
+  superseded: "superseded",
+  published: "published",
+};
+const COLUMN = Object.fromEntries(content.columns.map((name, i) => [name, i]));
+const cell = (row, column) => row.cells?.[COLUMN[column]] ?? "";
+const number = (value) => Number(value.toPrecision(4)).toLocaleString("en");
+const signed = (value, digits) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
+
+function scoreText(board, value) {
+  return board.scale === 100 ? (100 * value).toFixed(2) : String(Number(value.toPrecision(4)));
+}
+
+function minusPublished(row) {
+  if (row.minus_published == null) return "";
+  const value = row.minus_published * row.board.scale;
+  return row.board.scale === 100 ? signed(value, 2) : signed(Number(value.toPrecision(3)), 3);
+}
+
+/** What a row sets by hand beside its name, and its variant. */
+const details = (row) => row.label.slice(row.name.length).trim();
+
+const probability = (p) => (p < 0.001 ? p.toExponential(1) : p.toPrecision(2));
+
+function flattened(value, path = "") {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [[path, value]];
+  return Object.entries(value).flatMap(([name, part]) => flattened(part, path ? `${path}.${name}` : name));
+}
+
+const spelled = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/* Elements. */
+
+/** An element; `on...` attributes are listeners, children are elements or text. */
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value == null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
+  return element;
+}
+
+const byId = (id) => document.getElementById(id);
+
+/** Text in which web addresses and arXiv numbers are links. */
+function linked(text) {
+  const parts = text.split(/(https:\/\/[^\s<>"]+[^\s<>".,;:)]|arXiv:\d{4}\.\d{4,5})/);
+  return parts.map((part, i) => {
+    if (i % 2 === 0) return part;
+    const href = part.startsWith("arXiv:") ? `https://arxiv.org/abs/${part.slice(6)}` : part;
+    return h("a", { href, rel: "noopener noreferrer" }, part);
+  });
+}
+
+function definitions(pairs, isSet = () => false) {
+  return h("dl", {}, pairs.filter(([, value]) => value != null && value !== "").map(([name, value]) => [
+    h("dt", {}, name),
+    h("dd", isSet(name) ? { class: "set", title: "set by hand" } : {}, value),
+  ]));
+}
+
+const titled = (title, ...children) => h("section", {}, h("h3", {}, title), ...children);
+
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(button.previousElementSibling);
+    button.textContent = "Selected: copy it";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
+
+function select(label, options, value, change) {
+  const list = h("select", { "aria-label": label, onchange: () => change(list.value) },
+    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
+  return list;
+}
+
+/* Columns of a board. `best` is the direction in which a first click sorts. */
+
+const COLUMNS = [
+  { key: "rank", head: "rank", best: 1, value: (row) => row.order, key_column: true,
+    cell: (row) => cell(row, "rank") || MISSING,
+    title: "rank among rows of 3 seeds or more; in brackets the place of a provisional row among all" },
+  { key: "name", head: "model", best: 1, left: true, value: (row) => row.label.toLowerCase(), key_column: true,
+    cell: nameCell, title: "MODEL:PRESET, and what was set by hand" },
+  { key: "score", head: null, key_column: true, value: (row) => row.mean, cell: scoreCell,
+    title: "mean over seeds \u00b1 standard deviation; beneath it, its 95% interval" },
+  { key: "groups", head: "alike", best: 1, left: true, value: (row) => row.groups, optional: true,
+    cell: (row) => row.groups ?? "", title: "rows that share a letter do not differ by a paired test" },
+  { key: "minus_published", head: "\u2212 publ.", best: -1, value: (row) => row.minus_published, optional: true,
+    cell: publishedCell, title: "measured minus published" },
+  { key: "seeds", head: "seeds", best: -1, value: (row) => row.seeds, cell: (row) => cell(row, "seeds"),
+    title: "seeds that ended well, of all" },
+  { key: "val", head: "val", value: (row) => row.val, cell: (row) => cell(row, "val"),
+    title: "validation score" },
+  { key: "parameters", head: "params", best: 1, value: (row) => row.parameters,
+    cell: (row) => cell(row, "params") || (row.parameters?.toLocaleString("en") ?? "") },
+  { key: "flops", head: "FLOPs", best: 1, value: (row) => row.flops, cell: (row) => cell(row, "FLOPs"),
+    title: "of one forward pass for one example" },
+  { key: "train_seconds", head: "train", best: 1, value: (row) => row.train_seconds,
+    cell: (row) => cell(row, "train"), title: "time of training, median over seeds" },
+  { key: "latency_seconds", head: "latency", best: 1, value: (row) => row.latency_seconds,
+    cell: (row) => cell(row, "latency"), title: "of one forward pass at batch 1" },
+  { key: "throughput", head: "throughput", best: -1, value: (row) => row.throughput,
+    cell: (row) => cell(row, "throughput"), title: "examples per second of inference" },
+  { key: "peak_bytes", head: "peak", best: 1, value: (row) => row.peak_bytes,
+    cell: (row) => cell(row, "peak"), title: "peak memory: resident on a CPU, allocated on a GPU" },
+  { key: "settings", head: "settings", best: 1, left: true, value: (row) => row.settings,
+    cell: settingsCell, title: "published recipe, searched by validation, or custom" },
+];
+
+const columnsOf = (board) =>
+  COLUMNS.filter((column) => !column.optional || board.rows.some((row) => column.value(row) != null))
+    .map((column) => ({ ...column, head: column.head ?? board.heading, best: column.best ?? (board.higher ? -1 : 1) }));
+
+function nameCell(row) {
+  const button = h("button", { type: "button", "aria-expanded": "false" }, row.name);
+  button.addEventListener("click", (event) => { event.stopPropagation(); row.view.toggle(row); });
+  row.button = button;
+  const dot = h("span", { class: "dot", "aria-hidden": "true" });
+  if (row.family) dot.style.setProperty("--c", colourOf(row.family));
+  const link = h("a", { class: "link", href: `#${row.anchor}`, title: "link to this row", "aria-label": `link to ${row.label}` }, "#");
+  link.addEventListener("click", (event) => event.stopPropagation());
+  const cause = pooled(row.cause);
+  return [button, dot, link,
+    details(row) && h("span", { class: "more" }, details(row)),
+    row.published != null && h("span", { class: "more" }, publishedNote(row)),
+    cause && h("span", { class: "more cause" }, cause)].filter(Boolean);
+}
+
+function publishedNote(row) {
+  const published = pooled(row.published);
+  return [published.source_kind === "unverified" ? "unverified" : "published", published.source].join(", ");
+}
+
+function scoreCell(row) {
+  const text = row.score ?? cell(row, "score");
+  return row.mean == null ? [text] : [text, interval(row)];
+}
+
+/** The part of a board's scale that its intervals take, without rows far behind the others. */
+function scaleOf(board) {
+  const scores = board.rows.filter((row) => row.mean != null).map((row) => row.mean);
+  const sign = board.higher ? 1 : -1;
+  const losses = scores.map((score) => sign * score).sort((a, b) => b - a);
+  const median = losses[Math.floor(losses.length / 2)];
+  const far = losses[0] - 4 * (losses[0] - median || Math.abs(losses[0]) * 0.01 || 1);
+  const near = board.rows.filter((row) => row.mean != null && sign * row.mean >= far);
+  const ends = near.flatMap((row) => [row.low ?? row.mean, row.high ?? row.mean]);
+  const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  const margin = (high - low) * 0.04 || 1;
+  return { low: low - margin, high: high + margin };
+}
+
+function interval(row) {
+  const scale = (row.board.scale_ ??= scaleOf(row.board));
+  const at = (value) => Math.min(100, Math.max(0, (100 * (value - scale.low)) / (scale.high - scale.low)));
+  const bar = h("span", { class: "interval", "aria-hidden": "true" });
+  if (row.mean < scale.low || row.mean > scale.high) {
+    bar.classList.add("beyond");
+    return bar;
+  }
+  if (row.low != null) {
+    const line = h("i");
+    line.style.left = `${at(row.low)}%`;
+    line.style.width = `${at(row.high) - at(row.low)}%`;
+    bar.append(line);
+    bar.title = `95% interval ${scoreText(row.board, row.low)} to ${scoreText(row.board, row.high)}`;
+  }
+  const mean = h("b", { class: row.standing === "published" && "hollow" });
+  mean.style.left = `${at(row.mean)}%`;
+  bar.append(mean);
+  return bar;
+}
+
+function publishedCell(row) {
+  if (row.minus_published == null) return "";
+  const better = row.minus_published > 0 === row.board.higher;
+  return h("span", { class: better ? "plus" : "minus" }, minusPublished(row));
+}
+
+function settingsCell(row) {
+  if (row.published != null) {
+    const { selection } = pooled(row.published);
+    return selection === "test" ? h("span", { class: "tag warn" }, "selected on test") : `selection ${selection}`;
+  }
+  const text = cell(row, "settings");
+  return /selected on test|selection unknown/.test(text) ? h("span", { class: "tag warn" }, text) : text;
+}
+
+/* A board: its section, table and figures, built when it is first needed. */
+
+class BoardView {
+  constructor(board) {
+    this.board = board;
+    this.columns = columnsOf(board);
+    this.sorted = null;
+    this.shown = board.rows;
+    for (const row of board.rows) row.view = this;
+    this.body = h("div", { class: "box", tabindex: "0", role: "region", "aria-label": board.title });
+    this.body.style.minHeight = `${2.5 + 3.2 * board.rows.length}rem`;
+    this.figures = h("div", { class: "figures" });
+    this.by = h("label", { class: "by" }, "sort by ", select("Sort by",
+      this.columns.map((column) => [column.key, column.head]), "rank", (key) => this.sort(key)));
+    this.element = h("section", { class: "board", id: board.anchor, "aria-label": board.title },
+      h("header", {}, h("h2", {}, h("a", { href: `#${board.anchor}` }, board.title)),
+        board.official === false && h("span", { class: "tag warn" }, "not the official data"),
+        board.budget === "steps" && h("span", { class: "tag" }, "step budget"), this.by),
+      h("p", { class: "about" }, `${board.about}.`), this.body, this.figures);
+    this.plots = figuresOf(board, () => this.shown);
+    this.figures.append(...this.plots.map((plot) => plot.element));
+  }
+
+  build() {
+    if (this.table) return;
+    this.heads = this.columns.map((column) =>
+      h("th", { scope: "col", class: [column.left && "left", column.key_column && "key"].filter(Boolean).join(" "), title: column.title },
+        h("button", { type: "button", onclick: () => this.sort(column.key) }, column.head)));
+    this.rows = h("tbody", {}, this.board.rows.map((row) => this.line(row)));
+    this.table = h("table", {}, h("thead", {}, h("tr", {}, this.heads)), this.rows);
+    this.body.replaceChildren(this.table);
+    this.body.style.minHeight = "";
+    this.show(this.shown);
+  }
+
+  line(row) {
+    row.element = h("tr", { class: `row ${row.standing}`, id: row.anchor },
+      this.columns.map((column) =>
+        h("td", { class: [column.key, column.left && "left", column.key_column && "key"].filter(Boolean).join(" ") }, column.cell(row))));
+    row.element.addEventListener("click", () => { if (!String(getSelection())) this.toggle(row); });
+    return row.element;
+  }
+
+  /** Show these rows alone. */
+  show(rows) {
+    this.shown = rows;
+    this.element.hidden = !rows.length;
+    if (this.table) {
+      const shown = new Set(rows);
+      for (const row of this.board.rows) {
+        row.element.hidden = !shown.has(row);
+        if (row.panel) row.panel.hidden = row.element.hidden || row.button.getAttribute("aria-expanded") === "false";
+      }
+    }
+    for (const plot of this.plots) plot.refresh();
+  }
+
+  /** By a column, best first; again: the other way; a third time: in the board's own order. */
+  sort(key) {
+    this.build();
+    const column = this.columns.find((one) => one.key === key);
+    const turns = [column.best, -column.best, 0];
+    const turn = this.sorted?.key === key ? turns[(turns.indexOf(this.sorted.direction) + 1) % 3] : column.best;
+    this.sorted = turn === 0 ? null : { key, direction: turn };
+    const order = this.sorted ? compareBy(column.value, turn) : (a, b) => a.order - b.order;
+    this.heads.forEach((head, i) => {
+      if (this.sorted && this.columns[i].key === key) head.setAttribute("aria-sort", turn > 0 ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+    this.by.querySelector("select").value = this.sorted ? key : "rank";
+    const rows = this.board.rows.toSorted(order);
+    this.rows.append(...rows.flatMap((row) => (row.panel ? [row.element, row.panel] : [row.element])));
+  }
+
+  toggle(row, open = row.button?.getAttribute("aria-expanded") !== "true") {
+    this.build();
+    if (open && !row.panel) {
+      const id = `${row.anchor}-details`;
+      row.panel = h("tr", { class: "details", id }, h("td", { colspan: this.columns.length }, panelOf(row)));
+      row.button.setAttribute("aria-controls", id);
+      row.element.after(row.panel);
+    }
+    if (row.panel) row.panel.hidden = !open;
+    row.element.classList.toggle("open", open);
+    row.button.setAttribute("aria-expanded", String(open));
+  }
+}
+
+/** Numbers by value, text by letters; what is missing comes last either way. */
+function compareBy(value, direction) {
+  return (a, b) => {
+    const [one, other] = [value(a), value(b)];
+    if (one == null || other == null) return (one == null) - (other == null) || a.order - b.order;
+    const before = typeof one === "string" ? one.localeCompare(other, "en", { numeric: true }) : one - other;
+    return direction * before || a.order - b.order;
+  };
+}
+
+/* What a row opens to. */
+
+function panelOf(row) {
+  return h("div", { class: "panel" }, row.published == null ? measuredPanel(row) : publishedPanel(row));
+}
+
+function publishedPanel(row) {
+  const published = pooled(row.published);
+  const rest = Object.entries(published).filter(([name]) => !["model", "score", "source"].includes(name));
+  return [
+    h("p", { class: "small" }, "A published number: it stands beside the measured ones and is ranked with none."),
+    definitions([
+      ["score", row.score],
+      ["source", h("span", {}, linked(published.source))],
+      ...rest.filter(([, value]) => value != null).map(([name, value]) => [name.replaceAll("_", " "), h("span", {}, linked(spelled(value)))]),
+    ]),
+  ];
+}
+
+function measuredPanel(row) {
+  const task = row.board.task;
+  const overrides = pooled(row.overrides) ?? {};
+  const of = (kind, value) => definitions(
+    flattened(value ?? {}).map(([name, part]) => [name, part === null ? "none" : spelled(part)]),
+    (name) => `${kind}.${name}` in overrides);
+  const weights = pooled(row.weights);
+  const model = pooled(row.model);
+  const plots = rowFigures(row);
+  return [
+    titled("Do it again", ...commands(row)),
+    titled("Runs", h("div", { class: "scroll" }, runsTable(row)), ...errorsOf(row)),
+    plots.length ? h("div", { class: "figures" }, plots.map((plot) => plot.element)) : null,
+    h("div", { class: "columns" },
+      titled("Result", definitions(outcome(row))),
+      titled(`Task: ${task.name}, version ${task.version}`, of("task", task.config)),
+      titled(`Model: ${model.name}, version ${model.version}`, of("model", model.config)),
+      row.train == null ? null : titled("Training", of("train", pooled(row.train))),
+      weights && titled("Weights", definitions([["SHA-256", row.weights_sha256], ...Object.entries(weights).map(([name, value]) => [name, value && h("span", {}, linked(value))])])),
+      ...provenances(row)),
+  ].filter(Boolean);
+}
+
+function commands(row) {
+  const trained = row.train != null;
+  const again = row.runs.map((run) => (trained ? `${row.command} --seed ${run.seed}` : row.command));
+  const lines = [...new Set(again)].join("\n");
+  const file = `seqbench reproduce ${row.path}`;
+  return [lines, file].map((text) => {
+    const button = h("button", { type: "button", class: "plain", onclick: () => copy(text, button) }, "Copy");
+    return h("div", { class: "command" }, h("pre", {}, text), button);
+  });
+}
+
+function runsTable(row) {
+  const names = [...new Set(row.runs.flatMap((run) => Object.keys(run.learned ?? {})))];
+  const score = (value) => (value == null ? MISSING : scoreText(row.board, value));
+  const columns = [
+    ["seed", (run) => run.seed],
+    ["test", (run) => (run.test == null ? h("span", { class: "bad" }, run.status) : `${score(run.test)} \u00b1 ${score(run.standard_error)}`)],
+    ["val", (run) => score(run.val)],
+    ["epoch", (run) => (run.epoch == null ? MISSING : `${run.epoch} of ${run.curve?.val_score.length ?? "?"}`)],
+    ...names.map((name) => [name.replaceAll("_", " "), (run) => run.learned?.[name]?.map(number).join(", ") ?? MISSING]),
+    ["started", (run) => run.started_at.slice(0, 16).replace("T", " ")],
+    ["run", (run) => h("code", {}, run.id)],
+  ];
+  return h("table", { class: "seeds" },
+    h("thead", {}, h("tr", {}, columns.map(([head]) => h("th", { scope: "col" }, head)))),
+    h("tbody", {}, row.runs.map((run) => h("tr", {}, columns.map(([, value]) => h("td", {}, value(run)))))));
+}
+
+function errorsOf(row) {
+  return row.runs.filter((run) => run.error != null).map((run) =>
+    h("details", {}, h("summary", { class: "bad" }, `seed ${run.seed}: ${run.status}`), h("pre", { class: "error" }, pooled(run.error))));
+}
+
+function outcome(row) {
+  const below = row.below;
+  const other = below && row.board.rows.find((one) => one.anchor.includes(below.other));
+  return [
+    ["standing", KINDS[row.standing]],
+    [row.board.metric, cell(row, "score")],
+    ["95% interval", row.low == null ? null : `${scoreText(row.board, row.low)} to ${scoreText(row.board, row.high)}`],
+    ["minus published", minusPublished(row)],
+    ["against the next", below && `${signed(below.difference * row.board.scale, row.board.scale === 100 ? 2 : 4)} over ${other?.label ?? below.other}, p = ${probability(below.p_adjusted)} (${below.test} over ${below.n.toLocaleString("en")} examples, Holm)`],
+    ["parameters", cell(row, "params")],
+    ["FLOPs", cell(row, "FLOPs")],
+    ["training", cell(row, "train")],
+    ["latency", cell(row, "latency")],
+    ["throughput", cell(row, "throughput")],
+    ["peak memory", cell(row, "peak")],
+    ["settings", cell(row, "settings")],
+    ["recipe", pooled(row.recipe) && h("span", {}, linked(pooled(row.recipe)))],
+  ];
+}
+
+/** Where it ran and on which data, once for all runs that share it. */
+function provenances(row) {
+  return [...Map.groupBy(row.runs, (run) => `${run.provenance}/${run.data}`).values()].map((runs) => {
+    const where = pooled(runs[0].provenance);
+    const data = pooled(runs[0].data);
+    const plugin = ({ distribution, version, entry_point: point }) => `${distribution} ${version} (${point})`;
+    const commit = where.commit && [h("code", {}, where.commit), where.dirty ? " with changes" : ""];
+    const seeds = runs.length < row.runs.length ? `, seed ${runs.map((run) => run.seed).join(", ")}` : "";
+    return titled(`Provenance${seeds}`, definitions([
+      ["machine", `${where.device_name}, ${where.device}, ${where.threads} thread${where.threads === 1 ? "" : "s"}`],
+      ["platform", where.platform],
+      ["commit", commit && h("span", {}, commit)],
+      ["seqbench", where.seqbench],
+      ["task from", plugin(where.task_plugin)],
+      ["model from", plugin(where.model_plugin)],
+      ["packages", [`Python ${where.python}`, ...Object.entries(where.packages).map((pair) => pair.join(" "))].join(", ")],
+      ...(data ? [
+        ["data", data.official ? "official" : `not official: ${data.label ?? "unnamed"}`],
+        ["training data", h("code", {}, data.fit_sha256)],
+        ["test data", data.test_sha256 && h("code", {}, data.test_sha256)],
+      ] : []),
+    ]));
+  });
+}
+
+/* Plots: drawn when they come into view, and again when theme, filter or a choice changes. */
+
+const PALETTE = ["#4269d0", "#efa018", "#e8604f", "#3ca951", "#a463f2", "#38a5a5", "#e377b0", "#9c6b4e", "#7f8fa6", "#b5a300"];
+const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const ROWS_DRAWN = 12;
+const ROWS_NAMED = 6;
+
+const familyIndex = (family) => content.families.indexOf(family);
+const colourOf = (family) => (family == null ? ink("muted") : PALETTE[familyIndex(family) % PALETTE.length]);
+const symbolOf = (family) => (family == null ? "circle" : SYMBOLS[familyIndex(family) % SYMBOLS.length]);
+
+/** The colour of a variable of the style sheet, as it is now. */
+function ink(name) {
+  const probe = byId("main");
+  const before = probe.style.color;
+  probe.style.color = `var(--${name})`;
+  const { color } = getComputedStyle(probe);
+  probe.style.color = before;
+  return color;
+}
+
+/** Text for Plotly, which would take some tags for markup. */
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+};
+
+const inView = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    target.plot.inView = isIntersecting;
+    target.plot.draw();
+  }
+}, { rootMargin: "200px" });
+
+class Plot {
+  /** `make` gives {traces, layout}; `controls` are shown in the caption. */
+  constructor(title, make, controls = []) {
+    this.make = make;
+    this.stale = true;
+    this.inView = false;
+    this.canvas = h("div", { class: "plot" });
+    this.canvas.plot = this;
+    this.note = h("span", { class: "small" });
+    this.element = h("figure", {}, h("figcaption", {}, h("strong", {}, title), controls, this.note), this.canvas);
+    inView.observe(this.canvas);
+    Plot.all.push(this);
+  }
+
+  refresh() {
+    this.stale = true;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.draw(), 100);
+  }
+
+  draw(now = this.inView) {
+    if (!this.stale || !now) return;
+    this.stale = false;
+    const { traces, layout, note = "" } = this.make();
+    this.note.textContent = note;
+    const first = !this.canvas.children.length;
+    Plotly.react(this.canvas, traces, framed(layout), CONFIG);
+    if (first) this.canvas.on("plotly_click", ({ points }) => points[0].customdata && show(points[0].customdata));
+  }
+}
+Plot.all = [];
+
+function framed({ xaxis = {}, yaxis = {}, ...layout }) {
+  const [text, muted, rule, raised] = ["ink", "muted", "rule", "raised"].map(ink);
+  const axis = {
+    gridcolor: rule, linecolor: muted, tickcolor: muted, zeroline: false, showline: true, ticks: "outside",
+    ticklen: 4, automargin: true, tickfont: { color: muted },
+  };
+  const named = (one) => ({ ...axis, ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
+  const coarse = matchMedia("(pointer: coarse)").matches;
+  return {
+    font: { family: getComputedStyle(document.body).fontFamily, size: 11, color: text },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 48, r: 12, t: 12, b: 36 },
+    hovermode: "closest", hoverlabel: { bgcolor: raised, bordercolor: muted, font: { color: text, size: 12 }, align: "left" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: text },
+    legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
+    dragmode: coarse ? false : "zoom",
+    xaxis: named(xaxis), yaxis: named(yaxis),
+    ...layout,
+  };
+}
+
+const place = (row) => (row.position == null ? "" : `${cell(row, "rank")} `);
+
+function hover(row, ...lines) {
+  const more = details(row);
+  const short = more.length > 70 ? `${more.slice(0, 69)}\u2026` : more;
+  return [`<b>${plain(row.name)}</b>`, short && plain(short), ...lines.map(plain)].filter(Boolean).join("<br>") + "<extra></extra>";
+}
+
+function scoreAxis(board, rows) {
+  const values = rows.filter((row) => row.mean != null).map((row) => row.mean);
+  const wide = board.scale === 1 && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values);
+  return { title: board.scale === 100 ? `${board.metric} (%)` : board.metric, type: wide ? "log" : "linear" };
+}
+
+/** Plotly's error bars from a score's interval. */
+const bars = (board, rows, colour) => ({
+  type: "data", symmetric: false, thickness: 1, width: 0, color: colour,
+  array: rows.map((row) => (row.high == null ? 0 : (row.high - row.mean) * board.scale)),
+  arrayminus: rows.map((row) => (row.low == null ? 0 : (row.mean - row.low) * board.scale)),
+});
+
+function figuresOf(board, shown) {
+  return [costPlot(board, shown), curvePlot(board, shown), learnedPlot(board, shown)].filter(Boolean);
+}
+
+const COSTS = [
+  { key: "parameters", name: "parameters", unit: 1, title: "parameters" },
+  { key: "flops", name: "FLOPs", unit: 1, title: "FLOPs of one forward pass" },
+  { key: "train_seconds", name: "training time", unit: 60, title: "training time (min)" },
+  { key: "latency_seconds", name: "latency", unit: 1e-3, title: "latency at batch 1 (ms)" },
+  { key: "peak_bytes", name: "peak memory", unit: 1e6, title: "peak memory (MB)" },
+];
+
+/** Scores against a cost, with the front that no other competing row is better than in both. */
+function costPlot(board, shown) {
+  const has = (row, cost) => row.mean != null && row[cost.key] > 0;
+  const costs = COSTS.filter((cost) => board.rows.some((row) => has(row, cost)));
+  if (!costs.length) return null;
+  let chosen = costs[0];
+  let log = true;
+  const plot = new Plot("Score against", () => {
+    const rows = shown().filter((row) => has(row, chosen));
+    const traces = [...Map.groupBy(rows, (row) => `${row.standing === "published"}/${row.family ?? ""}`).values()].map((group) => {
+      const [{ family, standing }] = group;
+      const published = standing === "published";
+      return {
+        type: "scatter", mode: "markers", name: plain(family ?? "others") + (published ? ", published" : ""),
+        x: group.map((row) => row[chosen.key] / chosen.unit), y: group.map((row) => row.mean * board.scale),
+        error_y: bars(board, group, colourOf(family)),
+        marker: { color: colourOf(family), symbol: symbolOf(family) + (published ? "-open" : ""), size: 9, line: { width: published ? 1.5 : 0 } },
+        customdata: group.map((row) => row.anchor),
+        hovertemplate: group.map((row) => hover(row, `${place(row)}${row.score ?? cell(row, "score")}`, `${chosen.title}: ${number(row[chosen.key] / chosen.unit)}`)),
+      };
+    });
+    const front = frontOf(rows.filter((row) => row.position != null), board, chosen);
+    if (front.length > 1) {
+      traces.unshift({
+        type: "scatter", mode: "lines", name: "Pareto front", line: { shape: "hv", width: 1, color: ink("muted"), dash: "dot" }, hoverinfo: "skip",
+        x: front.map((row) => row[chosen.key] / chosen.unit), y: front.map((row) => row.mean * board.scale),
+      });
+    }
+    return { traces, layout: { xaxis: { title: chosen.title, type: log ? "log" : "linear" }, yaxis: scoreAxis(board, rows), showlegend: true } };
+  }, [
+    select("Cost on the horizontal axis", costs.map((cost) => [cost.key, cost.name]), chosen.key, (key) => {
+      chosen = costs.find((cost) => cost.key === key);
+      plot.refresh();
+    }),
+    h("label", {}, h("input", { type: "checkbox", checked: true, onchange: (event) => { log = event.target.checked; plot.refresh(); } }), "log"),
+  ]);
+  return plot;
+}
+
+function frontOf(rows, board, cost) {
+  const sign = board.higher ? 1 : -1;
+  let best = -Infinity;
+  return rows.toSorted((a, b) => a[cost.key] - b[cost.key] || sign * (b.mean - a.mean)).filter((row) => {
+    if (sign * row.mean <= best) return false;
+    best = sign * row.mean;
+    return true;
+  });
+}
+
+/** A line's look: the family's colour, and a dash that tells rows of one family apart. */
+function lineOf(row, rows) {
+  const before = rows.filter((other) => other.family === row.family).indexOf(row);
+  return { color: colourOf(row.family), width: 1.5, dash: DASHES[before % DASHES.length] };
+}
+
+/** One line a run, one look and one name in the legend a row. */
+function lines(rows, points) {
+  return rows.flatMap((row) => row.runs.map((run) => ({ run, ...points(run) })).filter(({ y }) => y?.length).map(({ run, x, y, name }, i) => ({
+    type: "scatter", mode: y.length > 1 && y.length < 40 ? "lines+markers" : y.length > 1 ? "lines" : "markers", marker: { size: 4 },
+    x, y, name: plain(place(row) + row.name), legendgroup: row.anchor, showlegend: i === 0,
+    line: lineOf(row, rows), opacity: 0.85, customdata: x.map(() => row.anchor),
+    hovertemplate: hover(row, `seed ${run.seed}`, "%{x}: %{y:.5~g}"),
+  })));
+}
+
+function limited(rows, drawable) {
+  const able = rows.filter((row) => row.runs.some(drawable));
+  const drawn = able.slice(0, ROWS_DRAWN);
+  const note = able.length > drawn.length ? `the first ${drawn.length} of ${able.length} rows; filter for others` : "";
+  return { drawn, note, showlegend: drawn.length <= ROWS_NAMED };
+}
+
+const CURVES = [["val_score", "validation score"], ["val_loss", "validation loss"], ["train_loss", "training loss"]];
+
+function curvePlot(board, shown) {
+  const curves = CURVES.filter(([key]) => board.runs.some((run) => run.curve?.[key].some((value) => value != null)));
+  if (!curves.length) return null;
+  let [[chosen]] = curves;
+  const plot = new Plot("Learning curves", () => {
+    const { drawn, note, showlegend } = limited(shown(), (run) => run.curve);
+    const scale = chosen === "val_score" ? board.scale : 1;
+    const traces = lines(drawn, (run) => ({
+      x: run.curve?.[chosen].map((_, i) => i + 1),
+      y: run.curve?.[chosen].map((value) => (value == null ? null : value * scale)),
+    }));
+    const axis = chosen === "val_score" ? { ...scoreAxis(board, []), title: `validation ${scoreAxis(board, []).title}` }
+      : { title: curves.find(([key]) => key === chosen)[1], type: "log" };
+    return { traces, note, layout: { xaxis: { title: "epoch" }, yaxis: axis, showlegend } };
+  }, [select("Quantity on the vertical axis", curves, chosen, (key) => { chosen = key; plot.refresh(); })]);
+  return plot;
+}
+
+function learnedPlot(board, shown) {
+  const names = [...new Set(board.runs.flatMap((run) => Object.keys(run.learned ?? {})))];
+  if (!names.length) return null;
+  let [chosen] = names;
+  const plot = new Plot("Learned, layer by layer", () => {
+    const { drawn, note, showlegend } = limited(shown(), (run) => run.learned?.[chosen]);
+    const traces = lines(drawn, (run) => ({ x: run.learned?.[chosen]?.map((_, i) => i + 1), y: run.learned?.[chosen] }));
+    return { traces, note, layout: { xaxis: { title: "layer", dtick: 1 }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" }, showlegend } };
+  }, [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
+  return plot;
+}
+
+/** The plots of one row: its curves, and what it learned epoch by epoch. */
+function rowFigures(row) {
+  const curves = row.runs.filter((run) => run.curve);
+  if (!curves.length) return [];
+  const line = (run, y, name, look) => ({
+    type: "scatter", mode: y.length > 1 ? "lines" : "markers", x: y.map((_, i) => i + 1), y,
+    name: plain(curves.length > 1 ? `${name}, seed ${run.seed}` : name), line: { width: 1.5, ...look },
+    hovertemplate: `${plain(name)}, seed ${run.seed}<br>epoch %{x}: %{y:.5~g}<extra></extra>`,
+  });
+  const seedColour = (i) => PALETTE[i % PALETTE.length];
+  const { scale } = row.board;
+  const score = new Plot("Validation score", () => ({
+    traces: curves.flatMap((run, i) => {
+      const values = run.curve.val_score.map((value) => (value == null ? null : value * scale));
+      const chosen = { type: "scatter", mode: "markers", x: [run.epoch], y: [values[run.epoch - 1]], marker: { color: seedColour(i), size: 8 }, showlegend: false, hoverinfo: "skip" };
+      return [line(run, values, "validation", { color: seedColour(i) }), ...(run.epoch ? [chosen] : [])];
+    }),
+    layout: { xaxis: { title: "epoch" }, yaxis: scoreAxis(row.board, []), showlegend: curves.length > 1 },
+  }));
+  const loss = new Plot("Loss", () => ({
+    traces: curves.flatMap((run, i) => [
+      line(run, run.curve.train_loss, "training", { color: seedColour(i), dash: "dot" }),
+      line(run, run.curve.val_loss, "validation", { color: seedColour(i) }),
+    ]),
+    layout: { xaxis: { title: "epoch" }, yaxis: { title: "loss", type: "log" }, showlegend: curves.length === 1 },
+  }));
+  return [score, loss, ...learnedFigures(row, line)];
+}
+
+function learnedFigures(row, line) {
+  const runs = row.runs.filter((run) => run.curve?.learned);
+  const names = [...new Set(runs.flatMap((run) => run.curve.learned.flatMap((learned) => Object.keys(learned ?? {}))))];
+  if (!names.length) return [];
+  let [chosen] = names;
+  const plot = new Plot("Learned", () => ({
+    traces: runs.flatMap((run, i) => {
+      const layers = Math.max(...run.curve.learned.map((learned) => learned?.[chosen]?.length ?? 0));
+      return Array.from({ length: layers }, (_, layer) =>
+        line(run, run.curve.learned.map((learned) => learned?.[chosen]?.[layer] ?? null), `layer ${layer + 1}`, { color: PALETTE[layer % PALETTE.length], dash: DASHES[i % DASHES.length] }));
+    }),
+    layout: { xaxis: { title: "epoch" }, yaxis: { title: plain(chosen.replaceAll("_", " ")) }, showlegend: runs.length === 1 },
+  }), [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
+  return [plot];
+}
+
+/* The same task at several lengths. */
+
+function lengthSections() {
+  const family = (board) => {
+    const { length, ...config } = board.task.config;
+    return typeof length === "number" && !board.superseded
+      ? JSON.stringify([board.task.name, board.task.version, config, board.metric, board.budget, board.official]) : null;
+  };
+  const families = Map.groupBy(boards.filter((board) => family(board) !== null), family);
+  return [...families.values()].filter((group) => new Set(group.map((board) => board.task.config.length)).size > 1).map((group) => {
+    const plot = new Plot("Score against length", () => {
+      const rows = group.flatMap((board) => board.view.shown.filter((row) => row.mean != null && row.position != null));
+      const traces = [...Map.groupBy(rows, (row) => row.name).values()].map((line, _, all) => {
+        const best = bestByLength(line);
+        const [{ family: name }] = line;
+        const twins = all.filter((other) => other[0].family === name).indexOf(line);
+        return {
+          type: "scatter", mode: "lines+markers", name: plain(line[0].name),
+          x: best.map((row) => row.board.task.config.length), y: best.map((row) => row.mean * row.board.scale),
+          error_y: bars(group[0], best, colourOf(name)),
+          line: { color: colourOf(name), width: 1.5, dash: DASHES[twins % DASHES.length] }, marker: { symbol: symbolOf(name), size: 7 },
+          customdata: best.map((row) => row.anchor),
+          hovertemplate: best.map((row) => hover(row, `length ${row.board.task.config.length}`, cell(row, "score"))),
+        };
+      });
+      return { traces, layout: { xaxis: { title: "length of the sequence", type: "log" }, yaxis: scoreAxis(group[0], rows), showlegend: true } };
+    });
+    const title = `${group[0].task.name} over length`;
+    const anchor = `length-${group[0].anchor}`;
+    return { anchor, title, plot, element: h("section", { class: "board", id: anchor, "aria-label": title },
+      h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
+      h("p", { class: "about" }, "Of several rows of a model and preset at one length, the one best by validation."), plot.element) };
+  });
+}
+
+/** One row a length: of several, the one best by validation, as in the overall table. */
+function bestByLength(rows) {
+  const lengths = Map.groupBy(rows, (row) => row.board.task.config.length);
+  return [...lengths.entries()].sort(([a], [b]) => a - b).map(([, group]) =>
+    group.toSorted((a, b) => (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) || a.order - b.order)[0]);
+}
+
+/* The overall tables. */
+
+function overallSection(table) {
+  const title = table.budget === "full" ? "Overall" : "Overall, step budgets";
+  const anchor = `overall-${table.budget}`;
+  const anchors = new Map(boards.filter((board) => !board.superseded).map((board) => [board.title, board.anchor]));
+  const grouped = table.rows.some((row) => row.groups);
+  const head = ["rank", "model", "mean rank", ...(grouped ? ["alike"] : [])];
+  const provisional = table.rows.some((row) => row.provisional);
+  const difference = table.critical_difference;
+  return { anchor, title, rows: table.rows, element: h("section", { class: "board", id: anchor, "aria-label": title },
+    h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
+    h("p", { class: "about" }, `Mean rank over ${table.boards.length} boards, among the models that stand on all of them.`,
+      difference != null && ` Mean ranks that differ by less than ${difference.toFixed(2)} do not differ (Nemenyi); such rows share a letter.`,
+      provisional && " (n): provisional, fewer than three seeds on a board."),
+    h("div", { class: "box", tabindex: "0", role: "region", "aria-label": title },
+      h("table", { class: table.boards.length > 5 ? "overall many" : "overall" },
+        h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col", class: name === "model" ? "left of" : "of" }, name)),
+          table.boards.map((name) => h("th", { scope: "col", class: "of" }, h("a", { href: `#${anchors.get(name)}` }, name))))),
+        h("tbody", {}, table.rows.map((row) => h("tr", {},
+          h("td", {}, row.provisional ? `(${row.rank})` : row.rank),
+          h("td", { class: "left" }, h("strong", {}, row.name)),
+          h("td", {}, row.mean_rank.toFixed(2)),
+          grouped && h("td", {}, row.groups),
+          row.ranks.map((rank) => h("td", {}, rank))))))),
+    missingFrom(table)) };
+}
+
+function missingFrom(table) {
+  const missing = Object.entries(table.missing);
+  if (!missing.length) return null;
+  return h("details", { class: "small" }, h("summary", {}, `${missing.length} not in it, for want of a score on every board`),
+    h("ul", { class: "missing" }, missing.map(([name, titles]) => h("li", {}, `${name}: none on ${titles.join(", ")}`))));
+}
+
+/* Filters: words, which all must be there, and facets, of which any choice within one will do. */
+
+const FACETS = [
+  { key: "family", title: "Model", of: (row) => row.family },
+  { key: "standing", title: "Standing", of: (row) => row.standing, name: (value) => KINDS[value] },
+  { key: "settings", title: "Settings", of: (row) => row.settings },
+  { key: "data", title: "Data", of: ({ board }) => (board.official === null ? "unknown" : board.official ? "official" : "not official") },
+  { key: "budget", title: "Budget", of: ({ board }) => board.budget, name: (value) => (value === "full" ? "whole training" : "step budget") },
+];
+const chosen = Object.fromEntries(FACETS.map(({ key }) => [key, new Set()]));
+
+function searched(row) {
+  row.words ??= [row.label, row.board.title, row.standing, row.settings, pooled(row.cause), pooled(row.published)?.source,
+    ...row.runs.map((run) => run.id)].filter(Boolean).join(" ").toLowerCase();
+  return row.words;
+}
+
+function filter() {
+  const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const facets = FACETS.filter(({ key }) => chosen[key].size);
+  const fits = (row) => facets.every(({ key, of }) => chosen[key].has(of(row))) && words.every((word) => searched(row).includes(word));
+  const all = !words.length && !facets.length;
+  let count = 0;
+  for (const board of boards) {
+    const rows = all ? board.rows : board.rows.filter(fits);
+    count += rows.length;
+    if (rows.length !== board.view.shown.length || rows.some((row, i) => row !== board.view.shown[i])) board.view.show(rows);
+    board.entry.hidden = !rows.length;
+    board.entry.querySelector("small").textContent = rows.length;
+  }
+  for (const { plot } of lengths) plot.refresh();
+  byId("count").textContent = all ? "" : `${count.toLocaleString("en")} of ${allRows.length.toLocaleString("en")} rows`;
+  byId("nothing").hidden = count > 0;
+  byId("active").hidden = !facets.length;
+  byId("active").textContent = facets.length;
+}
+
+function clearFilter() {
+  byId("search").value = "";
+  for (const box of byId("facet-list").querySelectorAll("input")) box.checked = false;
+  for (const set of Object.values(chosen)) set.clear();
+  filter();
+}
+
+function facetList() {
+  return FACETS.map(({ key, title, of, name = (value) => value }) => {
+    const counts = new Map();
+    for (const row of allRows) if (of(row) != null) counts.set(of(row), (counts.get(of(row)) ?? 0) + 1);
+    if (counts.size < 2) return null;
+    const toggle = (value) => (event) => {
+      chosen[key][event.target.checked ? "add" : "delete"](value);
+      filter();
+    };
+    return h("fieldset", {}, h("legend", {}, title), [...counts].sort(([a], [b]) => a.localeCompare(b)).map(([value, count]) =>
+      h("label", { class: "chip" }, h("input", { type: "checkbox", name: key, value, onchange: toggle(value) }),
+        h("span", {}, name(value), h("small", {}, count.toLocaleString("en"))))));
+  }).filter(Boolean);
+}
+
+/* Addresses: #row-... opens a row, whatever the filter. */
+
+const byAnchor = new Map(allRows.map((row) => [row.anchor, row]));
+
+function show(anchor) {
+  if (location.hash === `#${anchor}`) follow();
+  else location.hash = anchor;
+}
+
+function follow() {
+  const anchor = decodeURIComponent(location.hash.slice(1));
+  const row = byAnchor.get(anchor);
+  document.querySelector("tr.found")?.classList.remove("found");
+  if (!row) {
+    byId(anchor)?.scrollIntoView();
+    return;
+  }
+  if (!row.view.shown.includes(row)) clearFilter();
+  buildAll();
+  row.view.toggle(row, true);
+  row.element.classList.add("found");
+  row.element.scrollIntoView({ block: "start" });
+  row.button.focus({ preventScroll: true });
+}
+
+/* The theme: as the system says, until the button says otherwise. */
+
+const root = document.documentElement;
+const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+
+function switchTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : darkSystem.matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* remembered for this visit only */ }
+  redraw();
+}
+
+/** Draw the plots in view again, and the others once they come into view. */
+function redraw() {
+  for (const plot of Plot.all) {
+    plot.stale = true;
+    plot.draw();
+  }
+}
+
+function preparePrint() {
+  root.dataset.printing = "";
+  buildAll();
+  for (const plot of Plot.all) {
+    if (!plot.canvas.checkVisibility()) continue;
+    plot.stale = true;
+    plot.draw(true);
+  }
+}
+
+/* The page. */
+
+function buildAll() {
+  for (const board of boards) board.view.build();
+}
+
+/** Build what is there first at once and the rest when there is time. */
+function buildInTurn() {
+  const idle = window.requestIdleCallback ?? ((task) => setTimeout(() => task({ timeRemaining: () => 10 }), 1));
+  const waiting = boards.slice(2);
+  boards.slice(0, 2).forEach((board) => board.view.build());
+  const next = (deadline) => {
+    while (waiting.length && deadline.timeRemaining() > 5) waiting.shift().view.build();
+    if (waiting.length) idle(next);
+    else root.dataset.built = "";
+  };
+  next({ timeRemaining: () => 0 });
+}
+
+function entry(anchor, title, count) {
+  return h("li", {}, h("a", { href: `#${anchor}` }, h("span", {}, title), h("small", {}, count)));
+}
+
+const part = (title) => h("li", { class: "part" }, title);
+
+for (const board of boards) {
+  board.view = new BoardView(board);
+  board.entry = entry(board.anchor, board.title, board.rows.length);
+}
+const overall = content.overall.map(overallSection);
+const lengths = lengthSections();
+
+function fillPage() {
+  const current = boards.filter((board) => !board.superseded);
+  const superseded = boards.filter((board) => board.superseded);
+  const sections = [...overall, ...lengths];
+  byId("toc").append(
+    ...sections.map(({ anchor, title }) => entry(anchor, title, "")),
+    ...(current.length ? [part("Boards"), ...current.map((board) => board.entry)] : []),
+    ...(superseded.length ? [part("Superseded"), ...superseded.map((board) => board.entry)] : []),
+    part("About"), entry("notes", "Notes", ""), entry("protocol", "Protocol", ""));
+  byId("boards").append(...sections.map(({ element }) => element), ...current.map((board) => board.view.element),
+    ...(superseded.length ? [h("h2", { class: "part-title" }, "Superseded"),
+      h("p", { class: "about" }, "Of an older version of the task or the model: kept, not ranked.")] : []),
+    ...superseded.map((board) => board.view.element));
+  byId("footnotes").append(...content.notes.map((note) => h("li", {}, note)));
+  byId("facet-list").append(...facetList());
+  const runs = boards.reduce((sum, board) => sum + board.runs.length, 0);
+  const count = (n, thing) => `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : "s"}`;
+  byId("size").textContent = `${count(runs, "run")} in ${count(allRows.filter((row) => row.published == null).length, "row")} on ${count(boards.length, "board")}.`;
+}
+
+fillPage();
+buildInTurn();
+byId("contents").open = matchMedia("(min-width: 68rem)").matches;
+byId("search").addEventListener("input", filter);
+byId("clear").addEventListener("click", clearFilter);
+byId("theme").addEventListener("click", switchTheme);
+darkSystem.addEventListener("change", redraw);
+addEventListener("hashchange", follow);
+addEventListener("beforeprint", preparePrint);
+addEventListener("afterprint", () => { delete root.dataset.printing; redraw(); });
+document.addEventListener("click", ({ target }) => { if (!byId("facets").contains(target)) byId("facets").open = false; });
+document.addEventListener("keydown", ({ key }) => { if (key === "Escape") byId("facets").open = false; });
+if (location.hash) follow();
