@@ -253,6 +253,24 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
 
 
 @app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A result file, a directory, or MODEL[:PRESET].")],
+    b: Annotated[str, typer.Argument(help="What to compare it with, named likewise.")],
+    in_: Annotated[Path, typer.Option("--in", help="Where a MODEL is looked up.")] = Path("runs"),
+) -> None:
+    """Compare two sides on the test data they share: scores, paired tests, what differs.
+
+    Two directories are compared model by model; otherwise each of A with each of B, task by task.
+    """
+    from seqbench import report
+    from seqbench.compare import compare as compare_sides
+    from seqbench.compare import side
+
+    for part in report.comparison_parts(compare_sides(side(a, in_), side(b, in_))):
+        Console().print(part, highlight=False)
+
+
+@app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(help="A directory with results.")],
     plugins: Annotated[

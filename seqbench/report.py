@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +15,7 @@ from seqbench.result import Result, Status, Weights, result_path
 from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
+    from seqbench.compare import Comparison, Runs
     from seqbench.resolve import Plan
 
 
@@ -96,6 +97,55 @@ def _choice(result: Result) -> str:
         "unknown": "selection unknown",
     }[weights.selection]
     return f"weights of {source}, {how}; evaluated only, never ranked"
+
+
+def comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:
+    """Scores with their tests, then costs and what else differs, pair by pair."""
+    columns = ("task", "A", "B", "score A", "score B", "A - B", "p", "p (Holm)", "better")
+    table = titled("A against B", *columns)
+    for each in comparisons:
+        sides = (each.one, each.other)
+        difference = _in_units(each.one, each.test.difference)
+        table.add_row(
+            escape(each.one.task_name),
+            *(escape(f"{runs.name}, seeds {runs.seeds}") for runs in sides),
+            *(_mean(runs) for runs in sides),
+            difference if difference.startswith("-") else f"+{difference}",
+            f"{each.test.p:.2g}",
+            f"{each.p_adjusted:.2g}",
+            each.better or "not told apart",
+        )
+    yield table
+    tests = sorted({f"{each.test.test} over {each.test.n:,} examples" for each in comparisons})
+    yield (
+        f"p: {'; '.join(tests)}; better: at level 0.05 after Holm's adjustment. This speaks of the "
+        "trained networks, not of seeds that were not trained. Scores: mean \u00b1 deviation over "
+        "seeds, of one seed \u00b1 standard error over examples."
+    )
+    for each in comparisons:
+        yield from _details(each)
+
+
+def _details(each: Comparison) -> Iterator[RenderableType]:
+    title = f"{each.one.task_name}: {each.one.name} (A), {each.other.name} (B)"
+    costs = titled(escape(f"{title}: costs, medians over seeds"), "cost", "A", "B", "B / A")
+    for name, one, other in each.costs:
+        ratio = f"{other / one:.3g}" if one and other is not None else "-"
+        costs.add_row(name, *("-" if v is None else f"{v:.6g}" for v in (one, other)), ratio)
+    yield costs
+    found = titled(escape(f"{title}: what differs"), "where", "A", "B")
+    for path, pair in each.differences.items():
+        found.add_row(escape(path), *(escape("-" if v is None else str(v)) for v in pair))
+    yield found
+
+
+def _mean(runs: Runs) -> str:
+    return f"{_in_units(runs, runs.mean)} \u00b1 {_in_units(runs, runs.spread)}"
+
+
+def _in_units(runs: Runs, value: float) -> str:
+    """Accuracy in percent, any other metric as it is."""
+    return f"{100 * value:.2f}" if runs.first.metric.name == "accuracy" else f"{value:.4g}"
 
 
 class Counter:
