@@ -9,6 +9,7 @@ from seqbench.leaderboard.board import Board, Leaderboard, Overall, OverallRow, 
 from seqbench.leaderboard.csv import render_csv
 from seqbench.leaderboard.json import render_json
 from seqbench.leaderboard.markdown import render_markdown
+from seqbench.leaderboard.published import Published, load_published
 from seqbench.leaderboard.ranking import rank
 from seqbench.leaderboard.terminal import terminal
 from seqbench.result import read_results, write_atomically
@@ -18,8 +19,10 @@ __all__ = [
     "Leaderboard",
     "Overall",
     "OverallRow",
+    "Published",
     "Row",
     "Standing",
+    "load_published",
     "rank",
     "render_csv",
     "render_json",
@@ -50,7 +53,7 @@ def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, l
             f"there are no results below {directory}{found}",
             unreadable[0].message if unreadable else "expected results/TASK/*.json in it",
         )
-    board = rank(results)
+    board = rank(results, load_published())
     for name, render in _PAGES.items():
         write_atomically(output_dir / name, render(board).encode())
     return board, unreadable

@@ -1,4 +1,4 @@
-"""How sure the order of a board is, from the scores of all rows on the same test examples."""
+"""Rows of a board against each other, over the same test examples, and against published ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 
-from seqbench.leaderboard.board import Board, Comparison, Interval
+from seqbench.leaderboard.board import Board, Comparison, Interval, Row
+from seqbench.leaderboard.published import Published
 from seqbench.leaderboard.statistics import (
     LEVEL,
     Array,
@@ -81,3 +82,24 @@ def _groups(
         return far is not None and far.p > level
 
     return tuple(tuple(order[i] for i in places) for places in adjacent_groups(len(order), alike))
+
+
+def beside(board: Board, published: Sequence[Published]) -> Board:
+    """The board with the published numbers of its task, if its data are official.
+
+    A row is compared with the number of its ``MODEL:PRESET`` unless a setting of the model was
+    made by hand, for that is another network. Settings of the training may differ from the
+    published ones (the row's ``settings`` say so), and so may the budget (the board's).
+    """
+    if not board.official:
+        return board
+    ours = [one for one in published if one.belongs_to(board.task, board.metric.name)]
+    scores = {one.row: one.score for one in ours if one.row}
+    rows = [row.model_copy(update={"minus_published": _minus(row, scores)}) for row in board.rows]
+    return board.model_copy(update={"rows": tuple(rows), "published": tuple(ours)})
+
+
+def _minus(row: Row, scores: Mapping[str, float]) -> float | None:
+    by_hand = any(path.startswith("model.") for path in row.overrides)
+    score = scores.get(row.preset_name)
+    return None if by_hand or row.mean is None or score is None else row.mean - score

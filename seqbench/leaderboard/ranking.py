@@ -19,8 +19,9 @@ from seqbench.leaderboard.board import (
     Settings,
     Standing,
 )
-from seqbench.leaderboard.comparisons import compared
+from seqbench.leaderboard.comparisons import beside, compared
 from seqbench.leaderboard.overall import overall_tables
+from seqbench.leaderboard.published import Published
 from seqbench.leaderboard.statistics import example_scores
 from seqbench.result import Cost, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
@@ -70,8 +71,8 @@ def counted(results: Iterable[Result]) -> dict[RunKey, Result]:
     return {(run.result.id, *run.data): run.result for run in runs}
 
 
-def rank(results: Iterable[Result]) -> Leaderboard:
-    """The leaderboard of results, by the strict protocol.
+def rank(results: Iterable[Result], published: Sequence[Published] = ()) -> Leaderboard:
+    """The leaderboard of results, by the strict protocol; published numbers stand beside them.
 
     Trials of a search are no results and are left out. Of several results of one run on the same
     data, the earliest counts, one that ended well before others.
@@ -90,7 +91,7 @@ def rank(results: Iterable[Result]) -> Leaderboard:
             superseded=any(part.version < newest[key] for key, part in _versioned(spec)),
         )
         places[place].append(same)
-    boards = {place: _board(place, groups) for place, groups in places.items()}
+    boards = {place: beside(_board(place, groups), published) for place, groups in places.items()}
     current = _entitled(board for place, board in boards.items() if not place.superseded)
     return Leaderboard(
         overall=overall_tables(current),
