@@ -1,16 +1,19 @@
-"""How training is shown: a live bar on a terminal, one quiet line an epoch elsewhere."""
+"""How long work is shown: a live bar on a terminal, few quiet lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -18,6 +21,8 @@ from rich.progress import (
 from seqbench.result import Epoch
 
 _REFRESH_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 class Lines:
@@ -35,16 +40,19 @@ class Lines:
 
 
 class Bar:
-    """A bar over all optimiser steps, below one line an epoch."""
+    """A bar over all optimiser steps, below one line an epoch; there from the first step on."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("training", total=None)
+        self._task = progress.add_task("training", total=None, start=False)
         self._shown = 0.0
 
     def step(self, done: int, total: int) -> None:
         """Move the bar, a few times a second at most."""
         now = time.monotonic()
+        if not self._shown:  # before, the bars of a task that prepares its data have the terminal
+            self._progress.start()
+            self._progress.start_task(self._task)
         if now - self._shown > _REFRESH_SECONDS or done == total:
             self._shown = now
             self._progress.update(self._task, completed=done, total=total)
@@ -72,11 +80,24 @@ def shown(console: Console) -> Iterator[Lines | Bar]:
     if not console.is_terminal:
         yield Lines(console)
         return
-    columns = (
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    progress = _progress(console)
+    try:
         yield Bar(progress)
+    finally:
+        progress.stop()
+
+
+def track(items: Sequence[T], what: str) -> Iterator[T]:
+    """Go through items; ``what`` is done with them stands before the bar, on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{what}: {len(items):,}", highlight=False)
+        yield from items
+        return
+    with _progress(console, TextColumn(what)) as progress:
+        yield from progress.track(items)
+
+
+def _progress(console: Console, *before: ProgressColumn) -> Progress:
+    columns = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*before, BarColumn(bar_width=24), *columns, console=console)

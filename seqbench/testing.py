@@ -255,8 +255,8 @@ def data_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
     """
     if directory := os.environ.get("SEQBENCH_DATA"):
         path = Path(directory)
-        return path if (path / "mnist").is_dir() else _missing("data", f"{path}/mnist")
-    shared = _shared(pytestconfig, "data")
+        return path if (path / "mnist").is_dir() else missing("data", f"{path}/mnist")
+    shared = shared_folder(pytestconfig, "data")
     links = tmp_path_factory.mktemp("data")
     for name in ("mnist", "cifar10"):
         (links / name).symlink_to(shared / name)
@@ -272,15 +272,16 @@ def shared_reference(pytestconfig: pytest.Config) -> Path:
     """
     if directory := os.environ.get("SEQBENCH_REFERENCE"):
         path = Path(directory)
-        return path if path.is_dir() else _missing("reference", str(path))
-    return _shared(pytestconfig, "reference")
+        return path if path.is_dir() else missing("reference", str(path))
+    return shared_folder(pytestconfig, "reference")
 
 
-def _shared(config: pytest.Config, name: str) -> Path:
+def shared_folder(config: pytest.Config, name: str) -> Path:
+    """The folder ``name`` in a folder ``shared`` beside the checkout; skips or fails without."""
     for candidate in _candidates(config.rootpath, name):
         if candidate.is_dir():
             return candidate
-    return _missing(name, str(config.rootpath.parent / "shared" / name))
+    return missing(name, str(config.rootpath.parent / "shared" / name))
 
 
 def _candidates(root: Path, name: str) -> Iterator[Path]:
@@ -289,7 +290,8 @@ def _candidates(root: Path, name: str) -> Iterator[Path]:
         yield folder / "shared" / name
 
 
-def _missing(name: str, where: str) -> Path:
+def missing(name: str, where: str) -> Path:
+    """Skip the test that needs ``where``, or fail it if SEQBENCH_REQUIRE names ``name``."""
     reason = f"needs {where}; set SEQBENCH_{name.upper()} to a copy of it"
     if name in os.environ.get("SEQBENCH_REQUIRE", "").split(","):
         pytest.fail(f"SEQBENCH_REQUIRE names {name}: {reason}", pytrace=False)
