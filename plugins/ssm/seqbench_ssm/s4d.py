@@ -153,7 +153,8 @@ class S4DLayer(StateSpace):
         with full_precision(x):
             x = x.to(self.d.dtype)
             kernel = rearrange(self.kernel(x.shape[1]), "channel step -> channel 1 step")
-            return depthwise_fft_convolution(x.mT, kernel).mT + self.d * x
+            # The sum takes the layout of its first term; all that follows is fast only channels last.
+            return self.d * x + depthwise_fft_convolution(x.mT, kernel).mT
 
     def initial_state(self, batch: int) -> Complex[Tensor, "batch channel pair"]:
         """No memory."""
