@@ -271,6 +271,53 @@ def compare(
 
 
 @app.command()
+def reproduce(  # noqa: PLR0913, PLR0917  (options)
+    result: Annotated[Path, typer.Argument(help="The file of a result.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="The weights, for a result that only evaluated some.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Default: as the result says.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Default: as the result says.")] = None,
+    output_dir: Annotated[
+        Path, typer.Option(help="Where the new result goes; never over the original.")
+    ] = Path("reproduced"),
+    data_dir: DataDir = None,
+) -> None:
+    """Run a result again from its file alone and say whether the outcome is the same.
+
+    The same means bit for bit, or else that a two-sided paired test over the same test examples
+    does not tell the scores apart at level 0.05. Exits with 1 if they do differ. The same command
+    again continues it.
+    """
+    from seqbench import report
+    from seqbench.progress import shown
+    from seqbench.reproduce import reproduce as reproduce_result
+    from seqbench.resolve import Plan
+    from seqbench.result import read_result
+    from seqbench.run import Place
+    from seqbench.weights import read_weights
+
+    original = read_result(result)
+    ran = original.provenance
+    place = Place(
+        output_dir,
+        data_dir,
+        ran.device if device is None else device,
+        ran.threads if threads is None else threads,
+    )
+    file = read_weights(weights) if weights else None
+    console = Console()
+    line = report.plan_line(Plan(original.spec, original.origin))
+    console.print(line, highlight=False, soft_wrap=True)
+    with _interruptible(), shown(console) as progress:
+        found = reproduce_result(original, place, file, progress)
+    for part in report.reproduction_parts(found):
+        console.print(part, highlight=False, soft_wrap=True)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     directory: Annotated[Path, typer.Argument(help="A directory with results.")],
     plugins: Annotated[

@@ -16,6 +16,7 @@ from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
     from seqbench.compare import Comparison, Runs
+    from seqbench.reproduce import Reproduction
     from seqbench.resolve import Plan
 
 
@@ -146,6 +147,29 @@ def _mean(runs: Runs) -> str:
 def _in_units(runs: Runs, value: float) -> str:
     """Accuracy in percent, any other metric as it is."""
     return f"{100 * value:.2f}" if runs.first.metric.name == "accuracy" else f"{value:.4g}"
+
+
+def reproduction_parts(found: Reproduction) -> Iterator[RenderableType]:
+    """Whether a result was reproduced, by which rule, and what may be why not."""
+    yield f"original: {outcome(found.original)}"
+    yield f"again:    {outcome(found.again)}"
+    if found.bit_for_bit:
+        yield "agrees bit for bit: every score per example, every loss of the curve"
+    elif found.test is None:
+        yield "does NOT agree: there is no test score this time"
+    else:
+        yield (
+            f"{'agrees' if found.agrees else 'does NOT agree'}, not bit for bit: difference of the "
+            f"means {found.test.difference:+.3g}, p = {found.test.p:.2g} by the "
+            f"{found.test.test} over the same {found.test.n:,} test examples; agrees from p = 0.05 "
+            "on"
+        )
+    if found.bit_for_bit or not found.reasons:
+        return
+    table = titled("what differs, where to look for the reason", "where", "original", "again")
+    for path, pair in found.reasons.items():
+        table.add_row(escape(path), *(escape("-" if v is None else str(v)) for v in pair))
+    yield table
 
 
 class Counter:
