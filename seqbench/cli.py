@@ -233,9 +233,28 @@ def render(
     output_dir: Annotated[
         Path | None, typer.Option(help="Where pages go; default: beside the results.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the pages there are stale.")
+    ] = False,
 ) -> None:
-    """Rank the results of a directory and write leaderboard.json, .md and .csv."""
-    _render(directory, output_dir or directory, Console())
+    """Rank the results of a directory and write index.html, leaderboard.json and other pages."""
+    if check:
+        _check_pages(directory, output_dir or directory)
+    else:
+        _render(directory, output_dir or directory, Console())
+
+
+def _check_pages(directory: Path, output_dir: Path) -> None:
+    from seqbench.leaderboard import stale_pages
+
+    stale, unreadable = stale_pages(directory, output_dir)
+    for error in unreadable:
+        _complain(error)
+    for path in stale:
+        what = "is not what its results give" if path.exists() else "is missing"
+        typer.echo(f"{path} {what}: render it again", err=True)
+    if stale or unreadable:
+        raise typer.Exit(1)
 
 
 def _render(directory: Path, output_dir: Path, console: Console) -> None:
@@ -246,8 +265,8 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
         console.print(part)
     for error in unreadable:
         _complain(error)
-    names = "leaderboard.json, leaderboard.md, leaderboard.csv"
-    console.print(f"wrote {names} in {output_dir}", highlight=False, soft_wrap=True)
+    wrote = f"wrote {output_dir / 'index.html'}, and beside it the same as leaderboard.*"
+    console.print(wrote, highlight=False, soft_wrap=True)
     if unreadable:
         raise typer.Exit(2)
 

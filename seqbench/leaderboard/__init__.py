@@ -7,10 +7,11 @@ from pathlib import Path
 from seqbench.errors import ResultError
 from seqbench.leaderboard.board import Board, Leaderboard, Overall, OverallRow, Row, Standing
 from seqbench.leaderboard.csv import render_csv
+from seqbench.leaderboard.html import render_html
 from seqbench.leaderboard.json import render_json
 from seqbench.leaderboard.markdown import render_markdown
 from seqbench.leaderboard.published import Published, load_published
-from seqbench.leaderboard.ranking import rank
+from seqbench.leaderboard.ranking import counted, rank
 from seqbench.leaderboard.terminal import terminal
 from seqbench.result import read_results, write_atomically
 
@@ -22,11 +23,14 @@ __all__ = [
     "Published",
     "Row",
     "Standing",
+    "counted",
     "load_published",
     "rank",
     "render_csv",
+    "render_html",
     "render_json",
     "render_markdown",
+    "stale_pages",
     "terminal",
     "write_leaderboard",
 ]
@@ -46,6 +50,27 @@ def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, l
         OutputError: a page cannot be written.
 
     """
+    leaderboard, pages, unreadable = _rendered(directory)
+    for name, page in pages.items():
+        write_atomically(output_dir / name, page)
+    return leaderboard, unreadable
+
+
+def stale_pages(directory: Path, output_dir: Path) -> tuple[list[Path], list[ResultError]]:
+    """The pages that are missing or not what would be written, and an error for each bad file.
+
+    Raises:
+        ResultError: there is no result that can be read.
+
+    """
+    _, pages, unreadable = _rendered(directory)
+    paths = {output_dir / name: page for name, page in pages.items()}
+    stale = [path for path, page in paths.items() if not path.exists() or path.read_bytes() != page]
+    return stale, unreadable
+
+
+def _rendered(directory: Path) -> tuple[Leaderboard, dict[str, bytes], list[ResultError]]:
+    """The leaderboard of the results below a directory, its pages, and what could not be read."""
     results, unreadable = read_results(directory)
     if not results:
         found = f"; none of {len(unreadable)} files there can be read" if unreadable else ""
@@ -53,7 +78,7 @@ def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, l
             f"there are no results below {directory}{found}",
             unreadable[0].message if unreadable else "expected results/TASK/*.json in it",
         )
-    board = rank(results, load_published())
-    for name, render in _PAGES.items():
-        write_atomically(output_dir / name, render(board).encode())
-    return board, unreadable
+    leaderboard = rank(results, load_published())
+    pages = {name: render(leaderboard) for name, render in _PAGES.items()}
+    pages["index.html"] = render_html(leaderboard, counted(results))
+    return leaderboard, {name: page.encode() for name, page in pages.items()}, unreadable

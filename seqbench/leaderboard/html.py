@@ -103,7 +103,7 @@ def _content(leaderboard: Leaderboard, runs: Mapping[RunKey, Result]) -> dict[st
         "boards": boards,
         "families": families,
         "columns": text.COLUMNS,
-        "notes": text.footnotes(every),
+        "notes": text.footnotes(every) + text.statistics_notes(every),
         "pool": pool.values,
     }
 
@@ -127,7 +127,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _overall(table: Overall) -> dict[str, Any]:
-    letters = _letters(table.groups)
+    letters = text.letters(table.groups)
     rows = [
         row.model_dump(mode="json") | {"groups": letters.get(row.name, "")} for row in table.rows
     ]
@@ -139,7 +139,7 @@ def _board(
 ) -> dict[str, Any]:
     data = (board.fingerprint, board.test_fingerprint, board.official)
     own = [[runs[run, *data] for run in row.runs] for row in board.rows]
-    letters = _letters(board.groups)
+    letters = text.letters(board.groups)
     rows = [
         _row(board, row, own[number], pool) | {"groups": letters.get(row.id), "number": number}
         for number, row in enumerate(board.rows)
@@ -283,14 +283,3 @@ def _short(value: float | None, digits: int = DIGITS) -> float | None:
         return None
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
-
-
-def _letters(groups: Sequence[Sequence[str]]) -> dict[str, str]:
-    """The letters of each member: two that share one do not differ."""
-    letters: dict[str, str] = {}
-    for number, group in enumerate(groups):
-        turn, letter = divmod(number, 26)
-        for member in group:
-            name = string.ascii_lowercase[letter] + (str(turn) if turn else "")
-            letters[member] = letters.get(member, "") + name
-    return letters

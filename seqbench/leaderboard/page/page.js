@@ -19,6 +19,7 @@ for (const board of content.boards) {
   board.rows = rowsOf(board.rows);
   board.runs = rowsOf(board.runs);
   const runs = Map.groupBy(board.runs, (run) => run.row);
+  board.span = scaleOf(board);
   board.rows.forEach((row, order) => Object.assign(row, { board, order, runs: runs.get(row.number) ?? [] }));
 }
 const boards = content.boards;
@@ -140,12 +141,10 @@ const COLUMNS = [
     cell: (row) => cell(row, "train"), title: "time of training, median over seeds" },
   { key: "latency_seconds", head: "latency", best: 1, value: (row) => row.latency_seconds,
     cell: (row) => cell(row, "latency"), title: "of one forward pass at batch 1" },
-  { key: "throughput", head: "throughput", best: -1, value: (row) => row.throughput,
-    cell: (row) => cell(row, "throughput"), title: "examples per second of inference" },
   { key: "peak_bytes", head: "peak", best: 1, value: (row) => row.peak_bytes,
     cell: (row) => cell(row, "peak"), title: "peak memory: resident on a CPU, allocated on a GPU" },
-  { key: "settings", head: "settings", best: 1, left: true, value: (row) => row.settings,
-    cell: settingsCell, title: "published recipe, searched by validation, or custom" },
+  { key: "settings", head: "settings", best: 1, left: true, value: (row) => (row.weights == null ? row.settings : null),
+    cell: (row) => (row.weights == null && row.settings) || "", title: "published recipe, searched by validation, or custom" },
 ];
 
 const columnsOf = (board) =>
@@ -156,20 +155,21 @@ function nameCell(row) {
   const button = h("button", { type: "button", "aria-expanded": "false" }, row.name);
   button.addEventListener("click", (event) => { event.stopPropagation(); row.view.toggle(row); });
   row.button = button;
-  const dot = h("span", { class: "dot", "aria-hidden": "true" });
+  const dot = h("span", { class: "family", "aria-hidden": "true" });
   if (row.family) dot.style.setProperty("--c", colourOf(row.family));
   const link = h("a", { class: "link", href: `#${row.anchor}`, title: "link to this row", "aria-label": `link to ${row.label}` }, "#");
   link.addEventListener("click", (event) => event.stopPropagation());
-  const cause = pooled(row.cause);
-  return [button, dot, link,
-    details(row) && h("span", { class: "more" }, details(row)),
-    row.published != null && h("span", { class: "more" }, publishedNote(row)),
-    cause && h("span", { class: "more cause" }, cause)].filter(Boolean);
+  return [button, dot, link, [details(row), kindNote(row), pooled(row.cause)].map((text, i) =>
+    text && h("span", { class: ["more", "more kind", "more cause"][i] }, text))];
 }
 
-function publishedNote(row) {
-  const published = pooled(row.published);
-  return [published.source_kind === "unverified" ? "unverified" : "published", published.source].join(", ");
+/** What a row is that is not trained here, and by what it was selected, with the source on hover. */
+function kindNote(row) {
+  const known = pooled(row.published) ?? pooled(row.weights);
+  if (!known) return null;
+  const kind = row.published == null ? "evaluated weights" : known.source_kind === "unverified" ? "published, unverified" : "published";
+  const selection = { test: ", selected on test", unknown: ", selection unknown", validation: "" }[known.selection];
+  return h("span", { title: known.source ?? "source unknown" }, kind, h("span", { class: known.selection === "test" && "warn" }, selection));
 }
 
 function scoreCell(row) {
@@ -177,26 +177,26 @@ function scoreCell(row) {
   return row.mean == null ? [text] : [text, interval(row)];
 }
 
-/** The part of a board's scale that its intervals take, without rows far behind the others. */
+/** The range of a board's scores, without rows that are far behind the others. */
 function scaleOf(board) {
-  const scores = board.rows.filter((row) => row.mean != null).map((row) => row.mean);
   const sign = board.higher ? 1 : -1;
-  const losses = scores.map((score) => sign * score).sort((a, b) => b - a);
-  const median = losses[Math.floor(losses.length / 2)];
-  const far = losses[0] - 4 * (losses[0] - median || Math.abs(losses[0]) * 0.01 || 1);
-  const near = board.rows.filter((row) => row.mean != null && sign * row.mean >= far);
-  const ends = near.flatMap((row) => [row.low ?? row.mean, row.high ?? row.mean]);
-  const [low, high] = [Math.min(...ends), Math.max(...ends)];
-  const margin = (high - low) * 0.04 || 1;
+  const rows = board.rows.filter((row) => row.mean != null).toSorted((a, b) => sign * (b.mean - a.mean));
+  if (!rows.length) return null;
+  const middle = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+  const far = 4 * Math.abs(rows[0].mean - middle(rows.map((row) => row.mean)));
+  const means = rows.map((row) => row.mean).filter((mean) => !far || Math.abs(mean - rows[0].mean) <= far);
+  const width = middle(rows.filter((row) => row.low != null).map((row) => row.high - row.low));
+  const [low, high] = [Math.min(...means), Math.max(...means)];
+  const margin = width || 0.1 * (high - low) || 1;
   return { low: low - margin, high: high + margin };
 }
 
 function interval(row) {
-  const scale = (row.board.scale_ ??= scaleOf(row.board));
+  const scale = row.board.span;
   const at = (value) => Math.min(100, Math.max(0, (100 * (value - scale.low)) / (scale.high - scale.low)));
   const bar = h("span", { class: "interval", "aria-hidden": "true" });
   if (row.mean < scale.low || row.mean > scale.high) {
-    bar.classList.add("beyond");
+    bar.classList.add(row.mean < scale.low ? "below" : "above");
     return bar;
   }
   if (row.low != null) {
@@ -216,15 +216,6 @@ function publishedCell(row) {
   if (row.minus_published == null) return "";
   const better = row.minus_published > 0 === row.board.higher;
   return h("span", { class: better ? "plus" : "minus" }, minusPublished(row));
-}
-
-function settingsCell(row) {
-  if (row.published != null) {
-    const { selection } = pooled(row.published);
-    return selection === "test" ? h("span", { class: "tag warn" }, "selected on test") : `selection ${selection}`;
-  }
-  const text = cell(row, "settings");
-  return /selected on test|selection unknown/.test(text) ? h("span", { class: "tag warn" }, text) : text;
 }
 
 /* A board: its section, table and figures, built when it is first needed. */
@@ -333,7 +324,7 @@ function panelOf(row) {
 
 function publishedPanel(row) {
   const published = pooled(row.published);
-  const rest = Object.entries(published).filter(([name]) => !["model", "score", "source"].includes(name));
+  const rest = Object.entries(published).filter(([name]) => !["model", "score", "source", "task", "task_config", "metric"].includes(name));
   return [
     h("p", { class: "small" }, "A published number: it stands beside the measured ones and is ranked with none."),
     definitions([
@@ -347,9 +338,9 @@ function publishedPanel(row) {
 function measuredPanel(row) {
   const task = row.board.task;
   const overrides = pooled(row.overrides) ?? {};
-  const of = (kind, value) => definitions(
-    flattened(value ?? {}).map(([name, part]) => [name, part === null ? "none" : spelled(part)]),
-    (name) => `${kind}.${name}` in overrides);
+  const of = (kind, value) => (Object.keys(value).length ? definitions(
+    flattened(value).map(([name, part]) => [name, part === null ? "none" : spelled(part)]),
+    (name) => `${kind}.${name}` in overrides) : h("p", { class: "small" }, "nothing to set"));
   const weights = pooled(row.weights);
   const model = pooled(row.model);
   const plots = rowFigures(row);
@@ -374,7 +365,8 @@ function commands(row) {
   const file = `seqbench reproduce ${row.path}`;
   return [lines, file].map((text) => {
     const button = h("button", { type: "button", class: "plain", onclick: () => copy(text, button) }, "Copy");
-    return h("div", { class: "command" }, h("pre", {}, text), button);
+    const words = text.split(/(\n| (?=--))/).map((word, i) => (i % 2 ? word : h("span", { class: "option" }, word)));
+    return h("div", { class: "command" }, h("pre", {}, words), button);
   });
 }
 
@@ -449,13 +441,14 @@ function provenances(row) {
 
 const PALETTE = ["#4269d0", "#efa018", "#e8604f", "#3ca951", "#a463f2", "#38a5a5", "#e377b0", "#9c6b4e", "#7f8fa6", "#b5a300"];
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon"];
-const DASHES = ["solid", "dash", "dot", "dashdot"];
+const GLYPHS = "\u25cf\u25c6\u25a0\u25b2\u271a\u2716\u25bc\u2605\u2b1f\u2b22";
+const DASHES = ["solid", "dash", "dot"];
 const ROWS_DRAWN = 12;
-const ROWS_NAMED = 6;
 
 const familyIndex = (family) => content.families.indexOf(family);
 const colourOf = (family) => (family == null ? ink("muted") : PALETTE[familyIndex(family) % PALETTE.length]);
 const symbolOf = (family) => (family == null ? "circle" : SYMBOLS[familyIndex(family) % SYMBOLS.length]);
+const glyphOf = (family) => GLYPHS[SYMBOLS.indexOf(symbolOf(family))];
 
 /** The colour of a variable of the style sheet, as it is now. */
 function ink(name) {
@@ -470,10 +463,15 @@ function ink(name) {
 /** Text for Plotly, which would take some tags for markup. */
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
+const touch = matchMedia("(pointer: coarse)").matches;
+
+/** Four buttons and no others: by itself the library offers to send a plot to its maker. */
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+  displayModeBar: touch ? false : "hover",
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  plotlyServerURL: "",
 };
 
 const inView = new IntersectionObserver((entries) => {
@@ -484,15 +482,16 @@ const inView = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 
 class Plot {
-  /** `make` gives {traces, layout}; `controls` are shown in the caption. */
+  /** `make` gives {traces, layout, legend, note}; `controls` are shown in the caption. */
   constructor(title, make, controls = []) {
     this.make = make;
     this.stale = true;
     this.inView = false;
     this.canvas = h("div", { class: "plot" });
     this.canvas.plot = this;
-    this.note = h("span", { class: "small" });
-    this.element = h("figure", {}, h("figcaption", {}, h("strong", {}, title), controls, this.note), this.canvas);
+    this.note = h("span", { class: "note" });
+    this.legend = h("ul", { class: "legend" });
+    this.element = h("figure", {}, h("figcaption", {}, h("strong", {}, title), controls, this.note), this.canvas, this.legend);
     inView.observe(this.canvas);
     Plot.all.push(this);
   }
@@ -506,8 +505,9 @@ class Plot {
   draw(now = this.inView) {
     if (!this.stale || !now) return;
     this.stale = false;
-    const { traces, layout, note = "" } = this.make();
+    const { traces, layout, note = "", legend = [] } = this.make();
     this.note.textContent = note;
+    this.legend.replaceChildren(...legend.map(legendEntry));
     const first = !this.canvas.children.length;
     Plotly.react(this.canvas, traces, framed(layout), CONFIG);
     if (first) this.canvas.on("plotly_click", ({ points }) => points[0].customdata && show(points[0].customdata));
@@ -515,22 +515,28 @@ class Plot {
 }
 Plot.all = [];
 
+/** A name with a glyph or a piece of its line. */
+function legendEntry({ name, color, glyph, dash }) {
+  const mark = h("span", { class: glyph ? "glyph" : `piece ${dash}`, "aria-hidden": "true" }, glyph);
+  mark.style.color = color;
+  return h("li", {}, mark, name);
+}
+
 function framed({ xaxis = {}, yaxis = {}, ...layout }) {
   const [text, muted, rule, raised] = ["ink", "muted", "rule", "raised"].map(ink);
   const axis = {
     gridcolor: rule, linecolor: muted, tickcolor: muted, zeroline: false, showline: true, ticks: "outside",
     ticklen: 4, automargin: true, tickfont: { color: muted },
   };
-  const named = (one) => ({ ...axis, ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
-  const coarse = matchMedia("(pointer: coarse)").matches;
+  const named = (one) => ({ ...axis, ...(one.type === "log" && { dtick: "D2" }), ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 11, color: text },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 48, r: 12, t: 12, b: 36 },
     hovermode: "closest", hoverlabel: { bgcolor: raised, bordercolor: muted, font: { color: text, size: 12 }, align: "left" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: text },
-    legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
-    dragmode: coarse ? false : "zoom",
+    showlegend: false,
+    dragmode: touch ? false : "zoom",
     xaxis: named(xaxis), yaxis: named(yaxis),
     ...layout,
   };
@@ -548,6 +554,16 @@ function scoreAxis(board, rows) {
   const values = rows.filter((row) => row.mean != null).map((row) => row.mean);
   const wide = board.scale === 1 && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values);
   return { title: board.scale === 100 ? `${board.metric} (%)` : board.metric, type: wide ? "log" : "linear" };
+}
+
+/** Begin with the scores that are not far behind; what to say of the others. */
+function focused(axis, board, rows) {
+  const { low, high } = board.span;
+  const beyond = rows.filter((row) => row.mean < low || row.mean > high).length;
+  if (!beyond || axis.type === "log") return "";
+  const top = board.scale === 100 ? Math.min(high, 1 + 0.02 * (high - low)) : high;
+  axis.range = [low * board.scale, top * board.scale];
+  return `${beyond} far off; double-${touch ? "tap" : "click"} shows all`;
 }
 
 /** Plotly's error bars from a score's interval. */
@@ -582,7 +598,7 @@ function costPlot(board, shown) {
       const [{ family, standing }] = group;
       const published = standing === "published";
       return {
-        type: "scatter", mode: "markers", name: plain(family ?? "others") + (published ? ", published" : ""),
+        type: "scatter", mode: "markers",
         x: group.map((row) => row[chosen.key] / chosen.unit), y: group.map((row) => row.mean * board.scale),
         error_y: bars(board, group, colourOf(family)),
         marker: { color: colourOf(family), symbol: symbolOf(family) + (published ? "-open" : ""), size: 9, line: { width: published ? 1.5 : 0 } },
@@ -590,14 +606,19 @@ function costPlot(board, shown) {
         hovertemplate: group.map((row) => hover(row, `${place(row)}${row.score ?? cell(row, "score")}`, `${chosen.title}: ${number(row[chosen.key] / chosen.unit)}`)),
       };
     });
+    const families = [...new Set(rows.map((row) => row.family))].sort();
+    const legend = families.map((family) => ({ name: family ?? "others", color: colourOf(family), glyph: glyphOf(family) }));
+    if (rows.some((row) => row.published != null)) legend.push({ name: "hollow: published", color: ink("muted"), glyph: "\u25cb" });
     const front = frontOf(rows.filter((row) => row.position != null), board, chosen);
     if (front.length > 1) {
       traces.unshift({
-        type: "scatter", mode: "lines", name: "Pareto front", line: { shape: "hv", width: 1, color: ink("muted"), dash: "dot" }, hoverinfo: "skip",
+        type: "scatter", mode: "lines", line: { shape: "hv", width: 1, color: ink("muted"), dash: "dot" }, hoverinfo: "skip",
         x: front.map((row) => row[chosen.key] / chosen.unit), y: front.map((row) => row.mean * board.scale),
       });
+      legend.push({ name: "Pareto front", color: ink("muted"), dash: "dot" });
     }
-    return { traces, layout: { xaxis: { title: chosen.title, type: log ? "log" : "linear" }, yaxis: scoreAxis(board, rows), showlegend: true } };
+    const layout = { xaxis: { title: chosen.title, type: log ? "log" : "linear" }, yaxis: scoreAxis(board, rows) };
+    return { traces, layout, legend, note: focused(layout.yaxis, board, rows) };
   }, [
     select("Cost on the horizontal axis", costs.map((cost) => [cost.key, cost.name]), chosen.key, (key) => {
       chosen = costs.find((cost) => cost.key === key);
@@ -624,12 +645,11 @@ function lineOf(row, rows) {
   return { color: colourOf(row.family), width: 1.5, dash: DASHES[before % DASHES.length] };
 }
 
-/** One line a run, one look and one name in the legend a row. */
+/** One line a run: `points` gives the y of a run at 1, 2, ... */
 function lines(rows, points) {
-  return rows.flatMap((row) => row.runs.map((run) => ({ run, ...points(run) })).filter(({ y }) => y?.length).map(({ run, x, y, name }, i) => ({
-    type: "scatter", mode: y.length > 1 && y.length < 40 ? "lines+markers" : y.length > 1 ? "lines" : "markers", marker: { size: 4 },
-    x, y, name: plain(place(row) + row.name), legendgroup: row.anchor, showlegend: i === 0,
-    line: lineOf(row, rows), opacity: 0.85, customdata: x.map(() => row.anchor),
+  return rows.flatMap((row) => row.runs.map((run) => ({ run, y: points(run) })).filter(({ y }) => y?.length).map(({ run, y }) => ({
+    type: "scatter", mode: y.length > 40 ? "lines" : "lines+markers", marker: { size: 4 },
+    x: y.map((_, i) => i + 1), y, line: lineOf(row, rows), opacity: 0.85, customdata: y.map(() => row.anchor),
     hovertemplate: hover(row, `seed ${run.seed}`, "%{x}: %{y:.5~g}"),
   })));
 }
@@ -638,7 +658,8 @@ function limited(rows, drawable) {
   const able = rows.filter((row) => row.runs.some(drawable));
   const drawn = able.slice(0, ROWS_DRAWN);
   const note = able.length > drawn.length ? `the first ${drawn.length} of ${able.length} rows; filter for others` : "";
-  return { drawn, note, showlegend: drawn.length <= ROWS_NAMED };
+  const legend = drawn.map((row) => ({ name: place(row) + row.name, ...lineOf(row, drawn) }));
+  return { drawn, note, legend };
 }
 
 const CURVES = [["val_score", "validation score"], ["val_loss", "validation loss"], ["train_loss", "training loss"]];
@@ -648,15 +669,12 @@ function curvePlot(board, shown) {
   if (!curves.length) return null;
   let [[chosen]] = curves;
   const plot = new Plot("Learning curves", () => {
-    const { drawn, note, showlegend } = limited(shown(), (run) => run.curve);
+    const { drawn, ...words } = limited(shown(), (run) => run.curve);
     const scale = chosen === "val_score" ? board.scale : 1;
-    const traces = lines(drawn, (run) => ({
-      x: run.curve?.[chosen].map((_, i) => i + 1),
-      y: run.curve?.[chosen].map((value) => (value == null ? null : value * scale)),
-    }));
+    const traces = lines(drawn, (run) => run.curve?.[chosen].map((value) => (value == null ? null : value * scale)));
     const axis = chosen === "val_score" ? { ...scoreAxis(board, []), title: `validation ${scoreAxis(board, []).title}` }
       : { title: curves.find(([key]) => key === chosen)[1], type: "log" };
-    return { traces, note, layout: { xaxis: { title: "epoch" }, yaxis: axis, showlegend } };
+    return { traces, ...words, layout: { xaxis: { title: "epoch" }, yaxis: axis } };
   }, [select("Quantity on the vertical axis", curves, chosen, (key) => { chosen = key; plot.refresh(); })]);
   return plot;
 }
@@ -666,54 +684,62 @@ function learnedPlot(board, shown) {
   if (!names.length) return null;
   let [chosen] = names;
   const plot = new Plot("Learned, layer by layer", () => {
-    const { drawn, note, showlegend } = limited(shown(), (run) => run.learned?.[chosen]);
-    const traces = lines(drawn, (run) => ({ x: run.learned?.[chosen]?.map((_, i) => i + 1), y: run.learned?.[chosen] }));
-    return { traces, note, layout: { xaxis: { title: "layer", dtick: 1 }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" }, showlegend } };
+    const { drawn, ...words } = limited(shown(), (run) => run.learned?.[chosen]);
+    const traces = lines(drawn, (run) => run.learned?.[chosen]);
+    return { traces, ...words, layout: { xaxis: { title: "layer", dtick: 1 }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" } } };
   }, [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
   return plot;
 }
 
 /** The plots of one row: its curves, and what it learned epoch by epoch. */
 function rowFigures(row) {
-  const curves = row.runs.filter((run) => run.curve);
-  if (!curves.length) return [];
-  const line = (run, y, name, look) => ({
-    type: "scatter", mode: y.length > 1 ? "lines" : "markers", x: y.map((_, i) => i + 1), y,
-    name: plain(curves.length > 1 ? `${name}, seed ${run.seed}` : name), line: { width: 1.5, ...look },
-    hovertemplate: `${plain(name)}, seed ${run.seed}<br>epoch %{x}: %{y:.5~g}<extra></extra>`,
-  });
-  const seedColour = (i) => PALETTE[i % PALETTE.length];
+  const runs = row.runs.filter((run) => run.curve);
+  if (!runs.length) return [];
   const { scale } = row.board;
+  const colour = (i) => PALETTE[i % PALETTE.length];
+  const seeds = runs.map((run, i) => ({ name: `seed ${run.seed}`, color: colour(i), dash: "solid" }));
   const score = new Plot("Validation score", () => ({
-    traces: curves.flatMap((run, i) => {
+    traces: runs.flatMap((run, i) => {
       const values = run.curve.val_score.map((value) => (value == null ? null : value * scale));
-      const chosen = { type: "scatter", mode: "markers", x: [run.epoch], y: [values[run.epoch - 1]], marker: { color: seedColour(i), size: 8 }, showlegend: false, hoverinfo: "skip" };
-      return [line(run, values, "validation", { color: seedColour(i) }), ...(run.epoch ? [chosen] : [])];
+      const best = { type: "scatter", mode: "markers", x: [run.epoch], y: [values[run.epoch - 1]], marker: { color: colour(i), size: 8 }, hoverinfo: "skip" };
+      return [curveOf(run, values, "validation", { color: colour(i) }), ...(run.epoch ? [best] : [])];
     }),
-    layout: { xaxis: { title: "epoch" }, yaxis: scoreAxis(row.board, []), showlegend: curves.length > 1 },
+    legend: [...seeds, { name: "chosen epoch", color: ink("muted"), glyph: GLYPHS[0] }],
+    layout: { xaxis: { title: "epoch" }, yaxis: scoreAxis(row.board, []) },
   }));
   const loss = new Plot("Loss", () => ({
-    traces: curves.flatMap((run, i) => [
-      line(run, run.curve.train_loss, "training", { color: seedColour(i), dash: "dot" }),
-      line(run, run.curve.val_loss, "validation", { color: seedColour(i) }),
+    traces: runs.flatMap((run, i) => [
+      curveOf(run, run.curve.train_loss, "training", { color: colour(i), dash: "dot" }),
+      curveOf(run, run.curve.val_loss, "validation", { color: colour(i) }),
     ]),
-    layout: { xaxis: { title: "epoch" }, yaxis: { title: "loss", type: "log" }, showlegend: curves.length === 1 },
+    legend: [...seeds, { name: "training", color: ink("muted"), dash: "dot" }, { name: "validation", color: ink("muted"), dash: "solid" }],
+    layout: { xaxis: { title: "epoch" }, yaxis: { title: "loss", type: "log" } },
   }));
-  return [score, loss, ...learnedFigures(row, line)];
+  return [score, loss, ...learnedFigures(runs)];
 }
 
-function learnedFigures(row, line) {
-  const runs = row.runs.filter((run) => run.curve?.learned);
+function curveOf(run, y, name, look) {
+  return {
+    type: "scatter", mode: y.length > 1 ? "lines" : "markers", x: y.map((_, i) => i + 1), y, line: { width: 1.5, ...look },
+    hovertemplate: `${plain(name)}, seed ${run.seed}<br>epoch %{x}: %{y:.5~g}<extra></extra>`,
+  };
+}
+
+function learnedFigures(all) {
+  const runs = all.filter((run) => run.curve.learned);
   const names = [...new Set(runs.flatMap((run) => run.curve.learned.flatMap((learned) => Object.keys(learned ?? {}))))];
   if (!names.length) return [];
   let [chosen] = names;
+  const look = (layer, i) => ({ color: PALETTE[layer % PALETTE.length], dash: DASHES[i % DASHES.length] });
+  const layersOf = (run) => Math.max(...run.curve.learned.map((learned) => learned?.[chosen]?.length ?? 0));
   const plot = new Plot("Learned", () => ({
-    traces: runs.flatMap((run, i) => {
-      const layers = Math.max(...run.curve.learned.map((learned) => learned?.[chosen]?.length ?? 0));
-      return Array.from({ length: layers }, (_, layer) =>
-        line(run, run.curve.learned.map((learned) => learned?.[chosen]?.[layer] ?? null), `layer ${layer + 1}`, { color: PALETTE[layer % PALETTE.length], dash: DASHES[i % DASHES.length] }));
-    }),
-    layout: { xaxis: { title: "epoch" }, yaxis: { title: plain(chosen.replaceAll("_", " ")) }, showlegend: runs.length === 1 },
+    traces: runs.flatMap((run, i) => Array.from({ length: layersOf(run) }, (_, layer) =>
+      curveOf(run, run.curve.learned.map((learned) => learned?.[chosen]?.[layer] ?? null), `layer ${layer + 1}`, look(layer, i)))),
+    legend: [
+      ...Array.from({ length: Math.max(...runs.map(layersOf)) }, (_, layer) => ({ name: `layer ${layer + 1}`, ...look(layer, 0) })),
+      ...(runs.length > 1 ? runs.map((run, i) => ({ name: `seed ${run.seed}`, ...look(0, i), color: ink("muted") })) : []),
+    ],
+    layout: { xaxis: { title: "epoch" }, yaxis: { title: plain(chosen.replaceAll("_", " ")) } },
   }), [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
   return [plot];
 }
@@ -728,29 +754,31 @@ function lengthSections() {
   };
   const families = Map.groupBy(boards.filter((board) => family(board) !== null), family);
   return [...families.values()].filter((group) => new Set(group.map((board) => board.task.config.length)).size > 1).map((group) => {
-    const plot = new Plot("Score against length", () => {
-      const rows = group.flatMap((board) => board.view.shown.filter((row) => row.mean != null && row.position != null));
-      const traces = [...Map.groupBy(rows, (row) => row.name).values()].map((line, _, all) => {
-        const best = bestByLength(line);
-        const [{ family: name }] = line;
-        const twins = all.filter((other) => other[0].family === name).indexOf(line);
-        return {
-          type: "scatter", mode: "lines+markers", name: plain(line[0].name),
-          x: best.map((row) => row.board.task.config.length), y: best.map((row) => row.mean * row.board.scale),
-          error_y: bars(group[0], best, colourOf(name)),
-          line: { color: colourOf(name), width: 1.5, dash: DASHES[twins % DASHES.length] }, marker: { symbol: symbolOf(name), size: 7 },
-          customdata: best.map((row) => row.anchor),
-          hovertemplate: best.map((row) => hover(row, `length ${row.board.task.config.length}`, cell(row, "score"))),
-        };
-      });
-      return { traces, layout: { xaxis: { title: "length of the sequence", type: "log" }, yaxis: scoreAxis(group[0], rows), showlegend: true } };
-    });
+    const plot = new Plot("Score against length", () => lengthPlot(group));
     const title = `${group[0].task.name} over length`;
     const anchor = `length-${group[0].anchor}`;
     return { anchor, title, plot, element: h("section", { class: "board", id: anchor, "aria-label": title },
       h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
       h("p", { class: "about" }, "Of several rows of a model and preset at one length, the one best by validation."), plot.element) };
   });
+}
+
+function lengthPlot(group) {
+  const rows = group.flatMap((board) => board.view.shown.filter((row) => row.position != null));
+  const models = [...Map.groupBy(rows, (row) => row.name).values()].map(bestByLength);
+  const firsts = models.map(([first]) => first);
+  const traces = models.map((line) => {
+    const [first] = line;
+    return {
+      type: "scatter", mode: "lines+markers",
+      x: line.map((row) => row.board.task.config.length), y: line.map((row) => row.mean * row.board.scale),
+      error_y: bars(first.board, line, colourOf(first.family)), line: lineOf(first, firsts), marker: { symbol: symbolOf(first.family), size: 7 },
+      customdata: line.map((row) => row.anchor),
+      hovertemplate: line.map((row) => hover(row, `length ${row.board.task.config.length}`, cell(row, "score"))),
+    };
+  });
+  const legend = firsts.map((row) => ({ name: row.name, ...lineOf(row, firsts) }));
+  return { traces, legend, layout: { xaxis: { title: "length of the sequence", type: "log" }, yaxis: scoreAxis(group[0], rows) } };
 }
 
 /** One row a length: of several, the one best by validation, as in the overall table. */
@@ -867,16 +895,16 @@ function follow() {
   const anchor = decodeURIComponent(location.hash.slice(1));
   const row = byAnchor.get(anchor);
   document.querySelector("tr.found")?.classList.remove("found");
+  if (anchor) buildAll();
   if (!row) {
     byId(anchor)?.scrollIntoView();
     return;
   }
   if (!row.view.shown.includes(row)) clearFilter();
-  buildAll();
   row.view.toggle(row, true);
   row.element.classList.add("found");
   row.element.scrollIntoView({ block: "start" });
-  row.button.focus({ preventScroll: true });
+  row.button.focus({ preventScroll: true, focusVisible: false });
 }
 
 /* The theme: as the system says, until the button says otherwise. */
@@ -915,17 +943,16 @@ function buildAll() {
   for (const board of boards) board.view.build();
 }
 
-/** Build what is there first at once and the rest when there is time. */
+/** Build the first boards at once and the others when there is time. */
 function buildInTurn() {
-  const idle = window.requestIdleCallback ?? ((task) => setTimeout(() => task({ timeRemaining: () => 10 }), 1));
-  const waiting = boards.slice(2);
-  boards.slice(0, 2).forEach((board) => board.view.build());
+  const waiting = [...boards];
   const next = (deadline) => {
-    while (waiting.length && deadline.timeRemaining() > 5) waiting.shift().view.build();
-    if (waiting.length) idle(next);
-    else root.dataset.built = "";
+    do waiting.shift()?.view.build(); while (waiting.length && deadline.timeRemaining() > 5);
+    if (waiting.length) idle(next, { timeout: 100 });
   };
-  next({ timeRemaining: () => 0 });
+  const idle = window.requestIdleCallback ?? ((task) => setTimeout(() => task({ timeRemaining: () => 0 })));
+  for (let i = 0; i < 2; i += 1) waiting.shift()?.view.build();
+  idle(next, { timeout: 100 });
 }
 
 function entry(anchor, title, count) {
