@@ -85,7 +85,7 @@ def _groups(
 
 
 def beside(board: Board, published: Sequence[Published]) -> Board:
-    """The board with the published numbers of its task, if its data are official.
+    """The board with the published numbers of its task, best first, if its data are official.
 
     A row is compared with the number of its ``MODEL:PRESET`` unless a setting of the model was
     made by hand, for that is another network. Settings of the training may differ from the
@@ -94,6 +94,8 @@ def beside(board: Board, published: Sequence[Published]) -> Board:
     if not board.official:
         return board
     ours = [one for one in published if one.belongs_to(board.task, board.metric.name)]
+    sign = -1.0 if board.metric.higher_is_better else 1.0
+    ours.sort(key=lambda one: (sign * one.score, one.model, one.source))
     scores = {one.row: one.score for one in ours if one.row}
     rows = [row.model_copy(update={"minus_published": _minus(row, scores)}) for row in board.rows]
     return board.model_copy(update={"rows": tuple(rows), "published": tuple(ours)})

@@ -8,13 +8,17 @@ import json
 from typing import Any
 
 from seqbench.leaderboard.board import Board, Leaderboard, Row
-from seqbench.leaderboard.text import UNKNOWN
+from seqbench.leaderboard.text import UNKNOWN, letters
 
 
 def render_csv(leaderboard: Leaderboard) -> str:
     """CSV with a header; what does not apply is empty, FLOPs that are not known are ``n/a``."""
     boards = [*leaderboard.boards, *leaderboard.superseded]
-    lines = [_of_board(board) | _of_row(row) for board in boards for row in board.rows]
+    lines = [
+        _of_board(board) | _of_row(row) | _of_comparison(board, row)
+        for board in boards
+        for row in board.rows
+    ]
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
@@ -66,6 +70,26 @@ def _of_row(row: Row) -> dict[str, Any]:
         "cause": row.cause,
         "machines": "; ".join(row.machines),
         "row_id": row.id,
+    }
+
+
+def _of_comparison(board: Board, row: Row) -> dict[str, Any]:
+    published = {one.row: one for one in board.published}.get(row.preset_name)
+    compared = published if row.minus_published is not None else None
+    return {
+        "interval_low": row.interval.low if row.interval else None,
+        "interval_high": row.interval.high if row.interval else None,
+        "group": letters(board.groups).get(row.id),
+        "below_row_id": row.below.other if row.below else None,
+        "test": row.below.test if row.below else None,
+        "test_n": row.below.n if row.below else None,
+        "difference": row.below.difference if row.below else None,
+        "p": row.below.p if row.below else None,
+        "p_adjusted": row.below.p_adjusted if row.below else None,
+        "published": compared.score if compared else None,
+        "published_kind": compared.source_kind if compared else None,
+        "minus_published": row.minus_published,
+        "runs": " ".join(row.runs),
     }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from seqbench.leaderboard import text
-from seqbench.leaderboard.board import Board, Leaderboard, Overall
+from seqbench.leaderboard.board import Board, Leaderboard, Overall, Row
 
-_LEFT = {"model", "settings"}
+_LEFT = {"model", "group", "settings", "selected on", "variant", "source"}
 
 
 def render_markdown(leaderboard: Leaderboard) -> str:
@@ -20,7 +20,8 @@ def render_markdown(leaderboard: Leaderboard) -> str:
             "# Superseded\n\nOf an older version of the task or the model: kept, not ranked."
         )
         sections += [_board(board) for board in leaderboard.superseded]
-    notes = text.footnotes([*leaderboard.boards, *leaderboard.superseded])
+    every = [*leaderboard.boards, *leaderboard.superseded]
+    notes = text.footnotes(every) + text.statistics_notes(every)
     sections.append("\n".join(["---", "", *(f"- {_escaped(note)}" for note in notes)]))
     return "\n\n".join(sections) + "\n"
 
@@ -28,15 +29,17 @@ def render_markdown(leaderboard: Leaderboard) -> str:
 def _overall(table: Overall) -> str:
     boards = [f"- {_escaped(title)}" for title in table.boards]
     heading = "## Overall" if table.budget == "full" else "## Overall, step budgets"
+    letters = text.letters(table.groups)
     rows = [
-        (f"({row.rank})" if row.provisional else str(row.rank), row.name, f"{row.mean_rank:.2f}")
+        (text.overall_place(row), row.name, f"{row.mean_rank:.2f}", letters.get(row.name, ""))
         for row in table.rows
     ]
     parts = [
         heading,
         f"Mean rank over {len(table.boards)} boards, among the models that stand on all of them:",
         "\n".join(boards),
-        _table(("rank", "model", "mean rank"), rows),
+        _table(("rank", "model", "mean rank", "group"), [_all_escaped(row) for row in rows]),
+        _escaped(f"{text.overall_note(table)}."),
     ]
     if any(row.provisional for row in table.rows):
         parts.append("(n): provisional, fewer than 3 seeds on a board.")
@@ -48,22 +51,46 @@ def _overall(table: Overall) -> str:
 
 
 def _board(board: Board) -> str:
-    columns = [text.score_heading(board) if c == "score" else c for c in text.COLUMNS]
+    columns = [column for column in text.used_columns(board) if column != "interval"]
+    headings = [text.score_heading(board) if column == "score" else column for column in columns]
+    rows = [_row(board, row, columns) for row in board.rows]
     parts = [
         f"## {_escaped(board.title)}",
         _escaped(f"{text.about(board)}."),
-        _table(columns, [text.cells(board, row) for row in board.rows]),
+        _table(headings, rows),
     ]
     if failures := text.failures(board):
         parts.append("Runs that did not end well:")
         parts.append("\n".join(f"- {_escaped(line)}" for line in failures))
+    if board.published:
+        numbers = [_all_escaped(text.published_cells(board, one)) for one in board.published]
+        best = _escaped(text.published_line(board))
+        summary = f"<summary><i>Published, not measured here, never ranked:</i> {best}</summary>"
+        parts += [
+            f"<details>{summary}",
+            _table(text.PUBLISHED_COLUMNS, numbers),
+            "</details>",
+        ]
     return "\n\n".join(parts)
+
+
+def _row(board: Board, row: Row, columns: Iterable[str]) -> list[str]:
+    """The cells of some columns; the interval stands behind the score."""
+    cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
+    interval = cells.pop("interval")
+    escaped = {column: _escaped(cell) for column, cell in cells.items()}
+    if row.interval:
+        escaped["score"] += f" {interval}"
+    return [escaped[column] for column in columns]
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rule = [":--" if column in _LEFT else "--:" for column in columns]
-    lines = [columns, rule, *([_escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, rule, *rows])
+
+
+def _all_escaped(cells: Iterable[str]) -> list[str]:
+    return [_escaped(cell) for cell in cells]
 
 
 def _escaped(value: str) -> str:

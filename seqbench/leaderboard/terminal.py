@@ -13,8 +13,9 @@ from rich.text import Text
 from seqbench.leaderboard import text
 from seqbench.leaderboard.board import Board, Leaderboard, Overall
 
-_COLUMNS = ("rank", "model", "score", "seeds", "params", "FLOPs", "train", "settings")
-_LEFT = {"model", "settings"}
+_COLUMNS = ("rank", "model", "score", "group", "seeds", "params", "FLOPs", "train", "settings")
+_LEFT = {"model", "group", "settings"}
+_FOLDED = {"model", "settings"}
 """Columns of words, which fold."""
 
 
@@ -33,32 +34,43 @@ def terminal(leaderboard: Leaderboard) -> Iterator[RenderableType]:
 
 def _board(board: Board) -> Iterator[RenderableType]:
     yield _title(board.title, text.about(board))
+    used = set(text.used_columns(board))
+    columns = [column for column in _COLUMNS if column in used]
     table = _table()
-    for column in _COLUMNS:
+    for column in columns:
         heading = text.score_heading(board) if column == "score" else column
         justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
         table.add_column(
-            Text(heading), justify=justify, overflow="fold", no_wrap=column not in _LEFT
+            Text(heading), justify=justify, overflow="fold", no_wrap=column not in _FOLDED
         )
     for row in board.rows:
         cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
         best = "bold" if row.position == 1 else ""
-        table.add_row(*(Text(cells[column]) for column in _COLUMNS), style=best)
+        table.add_row(*(Text(cells[column]) for column in columns), style=best)
     yield table
     for line in text.failures(board):
         yield Text(line, style="red")
+    if board.published:
+        line = f"published, not ranked: {text.published_line(board)}"
+        yield Text(line, style="dim italic")
 
 
 def _overall(overall: Overall) -> Iterator[RenderableType]:
     budget = "" if overall.budget == "full" else ", step budgets"
     yield _title(f"overall{budget}", f"mean rank over {', '.join(overall.boards)}")
+    letters = text.letters(overall.groups)
     table = _table()
-    for column in ("rank", "model", "mean rank"):
+    for column in ("rank", "model", "mean rank", "group"):
         table.add_column(column, justify="left" if column in _LEFT else "right")
     for row in overall.rows:
-        rank = f"({row.rank})" if row.provisional else str(row.rank)
-        table.add_row(rank, Text(row.name), f"{row.mean_rank:.2f}")
+        table.add_row(
+            text.overall_place(row),
+            Text(row.name),
+            f"{row.mean_rank:.2f}",
+            letters.get(row.name, ""),
+        )
     yield table
+    yield Text(text.overall_note(overall), style="dim")
     for name, titles in overall.missing.items():
         yield Text(f"not in it: {name}, without a score on {', '.join(titles)}", style="dim")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import string
+from collections.abc import Sequence
 
-from seqbench.leaderboard.board import Board, Row, Standing
+from seqbench.leaderboard.board import Board, Overall, OverallRow, Row, Standing
+from seqbench.leaderboard.published import Published
 from seqbench.result import Cost
 
 MISSING = "\N{EN DASH}"
@@ -12,12 +14,17 @@ UNKNOWN = "n/a"
 
 ONE_SEED = "\N{DAGGER}"
 LOST = "\N{DOUBLE DAGGER}"
-"""Marks that a footnote explains; a place in brackets is the third."""
+UNVERIFIED = "\N{SECTION SIGN}"
+"""Marks that a footnote explains; a place in brackets is the fourth."""
 
 COLUMNS = (
     "rank",
     "model",
     "score",
+    "interval",
+    "group",
+    "p",
+    "\N{MINUS SIGN} published",
     "seeds",
     "val",
     "params",
@@ -28,6 +35,9 @@ COLUMNS = (
     "peak",
     "settings",
 )
+
+
+PUBLISHED_COLUMNS = ("model", "score", "params", "selected on", "variant", "source")
 
 
 def score_heading(board: Board) -> str:
@@ -53,6 +63,10 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
         place(row),
         row.label,
         _score(board, row),
+        _interval(board, row),
+        letters(board.groups).get(row.id, ""),
+        MISSING if row.below is None else p_value(row.below.p_adjusted),
+        _minus_published(board, row),
         _seeds(row),
         MISSING if row.val_mean is None else number(board, row.val_mean),
         MISSING if cost is None else f"{cost.parameters:,}",
@@ -65,7 +79,49 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
     )
 
 
-def footnotes(boards: Iterable[Board]) -> list[str]:
+def used_columns(board: Board) -> list[str]:
+    """The columns that say something on this board: no test, group or published number, none."""
+    said = {
+        "interval": any(row.interval for row in board.rows),
+        "group": bool(board.groups),
+        "p": any(row.below for row in board.rows),
+        "\N{MINUS SIGN} published": any(row.minus_published is not None for row in board.rows),
+    }
+    return [column for column in COLUMNS if said.get(column, True)]
+
+
+def published_cells(board: Board, published: Published) -> tuple[str, ...]:
+    """A published number as text, in the order of ``PUBLISHED_COLUMNS``."""
+    return (
+        published.model,
+        _published_score(board, published),
+        f"{published.parameters:,}" if published.parameters else MISSING,
+        MISSING if published.selection == "unknown" else published.selection,
+        published.task_variant or "",
+        f"{published.source}; {published.notes}" if published.notes else published.source,
+    )
+
+
+def letters(groups: Sequence[Sequence[str]]) -> dict[str, str]:
+    """The letters of each member of a group: two members that share one do not differ."""
+    found: dict[str, str] = {}
+    for number_, group in enumerate(groups):
+        turn, letter = divmod(number_, 26)
+        for member in group:
+            name = string.ascii_lowercase[letter] + (str(turn) if turn else "")
+            found[member] = found.get(member, "") + name
+    return found
+
+
+def published_line(board: Board) -> str:
+    """The best published numbers of a board in one line, and how many there are."""
+    best = [published_cells(board, one)[:2] for one in board.published[:3]]
+    shown = ", ".join(" ".join(cells) for cells in best)
+    more = len(board.published) - len(best)
+    return f"{shown}{f' and {more} more' if more else ''}"
+
+
+def footnotes(boards: Sequence[Board]) -> list[str]:
     """What the marks on boards mean, as far as they are there, and where costs were measured."""
     rows = [row for board in boards for row in board.rows]
     notes = []
@@ -81,15 +137,65 @@ def footnotes(boards: Iterable[Board]) -> list[str]:
         )
     if any(row.lost and row.scores for row in rows):
         notes.append(f"{LOST} some seeds did not end well; the score is of the others")
+    if any(board.groups for board in boards):
+        notes.append(
+            "rows that share a letter do not differ: by a paired test of the first and the last of "
+            "a group, at level 0.05 over all pairs of the board"
+        )
     if any(row.weights for row in rows):
         notes.append(
             "evaluated: trained weights from elsewhere, never ranked; selected on test: chosen by "
             "their test score, which is an upper bound then; selection unknown: perhaps so too"
         )
+    if any(one.source_kind == "unverified" for board in boards for one in board.published):
+        notes.append(f"{UNVERIFIED} a published number that was recalled, not read in its source")
     if machines := sorted({machine for row in rows for machine in row.machines}):
         several = "; costs compare on one machine only" if len(machines) > 1 else ""
         notes.append(f"measured on {', '.join(machines)}{several}")
     return notes
+
+
+def statistics_notes(boards: Sequence[Board]) -> list[str]:
+    """What intervals, tests and differences are of, as far as they are there."""
+    rows = [row for board in boards for row in board.rows]
+    notes = []
+    if any(row.interval for row in rows):
+        notes.append(
+            "[low, high]: 95% interval of the mean by the bootstrap over seeds and test examples, "
+            "with one seed over test examples alone; of few seeds it is too narrow"
+        )
+    if tests := sorted({row.below.test for row in rows if row.below}):
+        notes.append(
+            f"p: {' or '.join(tests)} against the row below, paired over the same test examples, "
+            "adjusted by Holm's method over the board; it is of the trained networks, not of "
+            "seeds that were not trained; groups are tested in the same way"
+        )
+    if any(row.minus_published is not None for row in rows):
+        notes.append(
+            "\N{MINUS SIGN} published: the mean minus the published number of the same network, "
+            "whose training may have been another"
+        )
+    if any(one.selection == "test" for board in boards for one in board.published):
+        notes.append(
+            "published and selected on test: the best epoch by test score, an upper bound on "
+            "what is measured here"
+        )
+    return notes
+
+
+def overall_note(table: Overall) -> str:
+    """What the order of an overall table is worth."""
+    parts = []
+    if table.friedman_p is not None:
+        parts.append(f"Friedman's test: p = {p_value(table.friedman_p)}")
+    if table.critical_difference is not None:
+        parts.append(
+            "critical difference of mean ranks (Nemenyi, level 0.05): "
+            f"{table.critical_difference:.2f}"
+        )
+    if table.groups:
+        parts.append("models that share a letter do not differ")
+    return "; ".join(parts)
 
 
 def failures(board: Board) -> list[str]:
@@ -108,9 +214,19 @@ def place(row: Row) -> str:
     return MISSING if row.rank is None else str(row.rank)
 
 
+def overall_place(row: OverallRow) -> str:
+    """Rank over all boards, in brackets if it is provisional."""
+    return f"({row.rank})" if row.provisional else str(row.rank)
+
+
 def number(board: Board, value: float) -> str:
     """A score: accuracy in percent, any other metric with four significant digits."""
     return f"{100 * value:.2f}" if in_percent(board) else f"{value:.4g}"
+
+
+def p_value(p: float) -> str:
+    """Two significant digits, down to a thousandth."""
+    return "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -148,6 +264,31 @@ def _score(board: Board, row: Row) -> str:
         return number(board, row.mean)
     shown = f"{100 * spread:.2f}" if in_percent(board) else f"{spread:.2g}"
     return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {shown}{mark}"
+
+
+def _interval(board: Board, row: Row) -> str:
+    """One digit of a percent, three digits of any other metric."""
+    if row.interval is None:
+        return MISSING
+    ends = (row.interval.low, row.interval.high)
+    low, high = (f"{100 * end:.1f}" if in_percent(board) else f"{end:.3g}" for end in ends)
+    return f"[{low}, {high}]"
+
+
+def _minus_published(board: Board, row: Row) -> str:
+    if row.minus_published is None:
+        return MISSING
+    shown = (
+        f"{100 * row.minus_published:+.2f}" if in_percent(board) else f"{row.minus_published:+.3g}"
+    )
+    kind = next(one.source_kind for one in board.published if one.row == row.preset_name)
+    mark = UNVERIFIED if kind == "unverified" else ""
+    return shown.replace("-", "\N{MINUS SIGN}") + mark
+
+
+def _published_score(board: Board, published: Published) -> str:
+    mark = UNVERIFIED if published.source_kind == "unverified" else ""
+    return number(board, published.score) + mark
 
 
 def _settings(row: Row) -> str:

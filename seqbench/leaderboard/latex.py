@@ -1,0 +1,143 @@
+"""The leaderboard as LaTeX: a document of booktabs tables, one a board, to copy from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from seqbench.leaderboard import text
+from seqbench.leaderboard.board import Board, Leaderboard, Overall
+
+_PREAMBLE = r"""% pdflatex leaderboard.tex; a table needs the packages booktabs, longtable and array
+\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage{array,booktabs,longtable}
+\usepackage[a4paper,landscape,margin=15mm]{geometry}
+\setlength{\tabcolsep}{4pt}
+\newcolumntype{L}[1]{>{\raggedright\arraybackslash}p{#1}}
+\begin{document}
+\small"""
+
+_COLUMNS = {
+    "rank": "r",
+    "model": "L{65mm}",
+    "score": "r",
+    "interval": "r",
+    "group": "l",
+    "p": "r",
+    "\N{MINUS SIGN} published": "r",
+    "seeds": "r",
+    "params": "r",
+    "FLOPs": "r",
+    "train": "r",
+    "settings": "L{22mm}",
+}
+"""The columns of a board, a part of those of the page, and how each is set."""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+    "\N{MICRO SIGN}": r"\textmu{}",
+    "\N{DAGGER}": r"\textdagger{}",
+    "\N{DOUBLE DAGGER}": r"\textdaggerdbl{}",
+    "\N{SECTION SIGN}": r"\textsection{}",
+    **{mark: f"\\{mark}" for mark in "{}$&#_%"},
+    **{mark: f"{{{mark}}}" for mark in "[]"},
+}
+
+
+def render_latex(leaderboard: Leaderboard) -> str:
+    """A document that compiles by itself; superseded boards are left to the other pages."""
+    parts = [_PREAMBLE]
+    parts += [_overall(table) for table in leaderboard.overall]
+    parts += [_board(board) for board in leaderboard.boards]
+    boards = leaderboard.boards
+    notes = text.footnotes(boards) + text.statistics_notes(boards)
+    if notes:
+        items = "\n".join(rf"\item {_escaped(note)}" for note in notes)
+        parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
+    parts.append(r"\end{document}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _overall(table: Overall) -> str:
+    budget = "" if table.budget == "full" else ", step budgets"
+    letters = text.letters(table.groups)
+    rows = [
+        (text.overall_place(row), row.name, f"{row.mean_rank:.2f}", letters.get(row.name, ""))
+        for row in table.rows
+    ]
+    caption = (
+        f"Overall{budget}: mean rank over {', '.join(table.boards)}. {text.overall_note(table)}."
+    )
+    body = [_line(row) for row in rows]
+    return _table(caption, "rlrl", ("rank", "model", "mean rank", "group"), body)
+
+
+def _board(board: Board) -> str:
+    columns = [column for column in text.used_columns(board) if column in _COLUMNS]
+    headings = [text.score_heading(board) if column == "score" else column for column in columns]
+    body = []
+    for row in board.rows:
+        cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
+        body.append(_line(cells[column] for column in columns))
+    if board.published:
+        body += [r"\midrule", *_published(board, columns)]
+    caption = f"{board.title}: {text.about(board)}."
+    return _table(caption, "".join(_COLUMNS[column] for column in columns), headings, body)
+
+
+def _published(board: Board, columns: Sequence[str]) -> list[str]:
+    """Published numbers in italics, below a line that says what they are."""
+    title = rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{published, not ranked}}}} \\"
+    lines = []
+    for one in board.published:
+        cells = dict(zip(text.PUBLISHED_COLUMNS, text.published_cells(board, one), strict=True))
+        cells["settings"] = f"selected on {one.selection}" if one.selection != "unknown" else ""
+        lines.append(_line((cells.get(column, "") for column in columns), r"\emph"))
+    return [title, *lines]
+
+
+def _table(caption: str, layout: str, headings: Iterable[str], body: Iterable[str]) -> str:
+    lines = [
+        rf"\begin{{longtable}}{{@{{}}{layout}@{{}}}}",
+        rf"\caption*{{{_escaped(caption)}}} \\",
+        r"\toprule",
+        _line(headings),
+        r"\midrule",
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
+        *body,
+        r"\end{longtable}",
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str], style: str = "") -> str:
+    set_ = [_escaped(cell) for cell in cells]
+    styled = [f"{style}{{{cell}}}" if style and cell else cell for cell in set_]
+    return rf"{' & '.join(styled)} \\"
+
+
+def _escaped(value: str) -> str:
+    """Text in which nothing is markup; a character that the font may lack is named by its code."""
+
+    def escaped(mark: str) -> str:
+        if mark in _SPECIAL:
+            return _SPECIAL[mark]
+        latin = mark.isascii() or (
+            mark.isalpha() and mark <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}"
+        )
+        return mark if latin else f"(U+{ord(mark):04X})"
+
+    return "".join(escaped(mark) for mark in " ".join(value.split()))
