@@ -9,6 +9,7 @@ from seqbench.leaderboard.board import Board, Leaderboard, Overall, OverallRow, 
 from seqbench.leaderboard.csv import render_csv
 from seqbench.leaderboard.html import render_html
 from seqbench.leaderboard.json import render_json
+from seqbench.leaderboard.latex import render_latex
 from seqbench.leaderboard.markdown import render_markdown
 from seqbench.leaderboard.published import Published, load_published
 from seqbench.leaderboard.ranking import counted, rank
@@ -29,6 +30,7 @@ __all__ = [
     "render_csv",
     "render_html",
     "render_json",
+    "render_latex",
     "render_markdown",
     "stale_pages",
     "terminal",
@@ -39,6 +41,7 @@ _PAGES = {
     "leaderboard.json": render_json,
     "leaderboard.md": render_markdown,
     "leaderboard.csv": render_csv,
+    "leaderboard.tex": render_latex,
 }
 
 
