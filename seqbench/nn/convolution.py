@@ -169,7 +169,13 @@ def fft_convolution(
     size: Sizes | None = None,
 ) -> Float[Tensor, "batch c_out *out"]:
     """The convolution by real Fourier transforms."""
-    return _by_transform("b i ..., o i ... -> b o ...", x, kernel, offset, size)
+    blocks = one_block(x.shape[2:], kernel.shape[2:], offset, size)
+    ones = (1,) * len(blocks.n)
+    signal = torch.fft.rfftn(blocks.inputs(x), dim=blocks.axes)
+    spectrum = torch.fft.rfftn(kernel, s=blocks.n, dim=blocks.axes).unflatten(1, (-1, *ones))
+    y = torch.einsum("b i ..., o i ... -> b o ...", signal, spectrum)
+    # The length must be given: half a spectrum does not say whether the signal's was odd.
+    return blocks.outputs(torch.fft.irfftn(y, s=blocks.n, dim=blocks.axes))
 
 
 def depthwise_fft_convolution(
@@ -179,20 +185,42 @@ def depthwise_fft_convolution(
     size: Sizes | None = None,
 ) -> Float[Tensor, "batch channel *out"]:
     """The convolution of each channel by itself, by real Fourier transforms."""
-    return _by_transform("b c ..., c i ... -> b c ...", x, kernel, offset, size)
+    y: Tensor = _Depthwise.apply(x, kernel, one_block(x.shape[2:], kernel.shape[2:], offset, size))
+    return y
 
 
-def _by_transform(
-    product: str, x: Tensor, kernel: Tensor, offset: Sizes | None, size: Sizes | None
-) -> Tensor:
-    blocks = one_block(x.shape[2:], kernel.shape[2:], offset, size)
-    n, axes = blocks.n, blocks.axes
-    ones = (1,) * len(n)
-    signal = torch.fft.rfftn(blocks.inputs(x), dim=axes)
-    spectrum = torch.fft.rfftn(kernel, s=n, dim=axes).unflatten(1, (-1, *ones))
-    y = torch.einsum(product, signal, spectrum)
-    # The length must be given: half a spectrum does not say whether the signal's was odd.
-    return blocks.outputs(torch.fft.irfftn(y, s=n, dim=axes))
+class _Depthwise(torch.autograd.Function):
+    """The convolution of each channel by itself; the gradients by real transforms too.
+
+    With X, K and G the transforms of x, of the kernel and of the gradient: dX = G K^H, and
+    dK = X^H G, summed over the batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, blocks: Blocks) -> Tensor:
+        signal = torch.fft.rfftn(blocks.inputs(x), dim=blocks.axes)
+        spectrum = torch.fft.rfftn(kernel, s=blocks.n, dim=blocks.axes)
+        spectrum = spectrum.unflatten(1, (1,) * len(blocks.n))
+        ctx.save_for_backward(signal, spectrum)
+        ctx.blocks, ctx.shape = blocks, x.shape
+        return blocks.outputs(torch.fft.irfftn(signal * spectrum, s=blocks.n, dim=blocks.axes))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        signal, spectrum = ctx.saved_tensors
+        blocks: Blocks = ctx.blocks
+        n, axes = blocks.n, blocks.axes
+        transformed = torch.fft.rfftn(blocks.place_outputs(gradient), dim=axes)
+        dx = d_kernel = None
+        if ctx.needs_input_grad[0]:
+            samples = torch.fft.irfftn(transformed * spectrum.conj(), s=n, dim=axes)
+            dx = blocks.add_inputs(samples, ctx.shape[2:])
+        if ctx.needs_input_grad[1]:
+            products = (transformed * signal.conj()).sum((0, *range(2, 2 + len(n))))
+            taps = torch.fft.irfftn(products, s=n, dim=axes)[_corner([0] * len(n), blocks.taps)]
+            d_kernel = taps.unsqueeze(1)
+        return dx, d_kernel, None
 
 
 def generated_convolution(

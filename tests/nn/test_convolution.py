@@ -198,6 +198,32 @@ def test_generated_passes_gradcheck(shape: tuple[int, ...], blocks: Blocks) -> N
     assert torch.autograd.gradcheck(lambda *a: generated_convolution(*a, blocks), operands)
 
 
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window((6,), (0,), (9,)),
+        Window((4,), (3,), (5,)),
+        Window((2, 3), (0, 1), (4, 4)),
+    ],
+    ids=str,
+)
+def test_depthwise_passes_gradcheck(window: Window) -> None:
+    """Analytic gradients agree with finite differences, of all outputs and of some, on two axes.
+
+    Alone, the gradient of each operand is the same.
+    """
+    torch.manual_seed(0)
+    x = random(2, 3, *(9, 5)[: len(window.taps)]).requires_grad_()
+    kernel = random(3, 1, *window.taps).requires_grad_()
+
+    def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return depthwise_fft_convolution(x, kernel, window.offset, window.size)
+
+    assert torch.autograd.gradcheck(convolve, (x, kernel))
+    assert torch.autograd.gradcheck(convolve, (x.detach(), kernel))
+    assert torch.autograd.gradcheck(convolve, (x, kernel.detach()))
+
+
 def test_no_gradient_is_made_that_is_not_asked_for() -> None:
     """Gradients of each operand alone are those of all together."""
     torch.manual_seed(0)

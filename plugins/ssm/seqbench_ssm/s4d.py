@@ -153,7 +153,7 @@ class S4DLayer(StateSpace):
         with full_precision(x):
             x = x.to(self.d.dtype)
             kernel = rearrange(self.kernel(x.shape[1]), "channel step -> channel 1 step")
-            # The sum takes the layout of its first term; all that follows is fast only channels last.
+            # A sum takes the layout of its first term: channels last, as all around it.
             return self.d * x + depthwise_fft_convolution(x.mT, kernel).mT
 
     def initial_state(self, batch: int) -> Complex[Tensor, "batch channel pair"]:

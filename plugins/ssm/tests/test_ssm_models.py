@@ -256,8 +256,10 @@ def test_flops_of_s4d(shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_flops_of_lru(shape):
-    """B x and C h by real products over both parts, and a complex multiply-add (8) a state, step
-    and level of the scan: within blocks all but the first step, all blocks but the first.
+    """B x and C h by real products over both parts, and the scan's complex multiply-adds.
+
+    Those cost 8 a state and step, within blocks (but for their first steps) and again from block
+    to block (but for the first).
     """
     channels, layers, states, (channels_in, length, target) = 12, 3, 10, shape
     block = 2 ** math.ceil(math.log2(length) / 2)
