@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -367,13 +367,23 @@ def verify(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a Result."""
+def schema(
+    of: Annotated[
+        Literal["result", "leaderboard"], typer.Argument(help="Of which file.")
+    ] = "result",
+) -> None:
+    """Print the JSON Schema of a Result, or of leaderboard.json."""
     import json
 
-    from seqbench.result import Result
+    if of == "result":
+        from seqbench.result import Result
 
-    typer.echo(json.dumps(Result.model_json_schema(), indent=2, sort_keys=True))
+        described = Result.model_json_schema()
+    else:
+        from seqbench.leaderboard import Leaderboard
+
+        described = Leaderboard.model_json_schema(mode="serialization")
+    typer.echo(json.dumps(described, indent=2, sort_keys=True))
 
 
 @app.command()

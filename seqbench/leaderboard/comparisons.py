@@ -85,13 +85,14 @@ def _groups(
 
 
 def beside(board: Board, published: Sequence[Published]) -> Board:
-    """The board with the published numbers of its task, best first, if its data are official.
+    """The board with the published numbers of its task, best first.
 
-    A row is compared with the number of its ``MODEL:PRESET`` unless a setting of the model was
-    made by hand, for that is another network. Settings of the training may differ from the
-    published ones (the row's ``settings`` say so), and so may the budget (the board's).
+    They are of the official data and of whole trainings, so other boards have none. A row is
+    compared with the number of its ``MODEL:PRESET``, unless a setting of the model was made by
+    hand, for that is another network. Its training may be another all the same: the mark of its
+    settings says so.
     """
-    if not board.official:
+    if not board.official or board.budget != "full":
         return board
     ours = [one for one in published if one.belongs_to(board.task, board.metric.name)]
     sign = -1.0 if board.metric.higher_is_better else 1.0

@@ -25,7 +25,7 @@ LEVEL = 0.05
 EXACT = "exact sign-flip test"
 DRAWS = 9_999
 REPLICATES = 2_000
-SAMPLED = f"sign-flip test, {DRAWS:,} draws"
+SAMPLED = f"sign-flip test with {DRAWS:,} draws"
 
 Array = npt.NDArray[Any]
 

@@ -140,7 +140,7 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
     if any(board.groups for board in boards):
         notes.append(
             "rows that share a letter do not differ: by a paired test of the first and the last of "
-            "a group, at level 0.05 over all pairs of the board"
+            "a group, at level 0.05 over all pairs of the board, which is more cautious than p"
         )
     if any(row.weights for row in rows):
         notes.append(
@@ -168,7 +168,7 @@ def statistics_notes(boards: Sequence[Board]) -> list[str]:
         notes.append(
             f"p: {' or '.join(tests)} against the row below, paired over the same test examples, "
             "adjusted by Holm's method over the board; it is of the trained networks, not of "
-            "seeds that were not trained; groups are tested in the same way"
+            "seeds that were not trained"
         )
     if any(row.minus_published is not None for row in rows):
         notes.append(
@@ -190,7 +190,7 @@ def overall_note(table: Overall) -> str:
         parts.append(f"Friedman's test: p = {p_value(table.friedman_p)}")
     if table.critical_difference is not None:
         parts.append(
-            "critical difference of mean ranks (Nemenyi, level 0.05): "
+            "Nemenyi's critical difference of mean ranks at level 0.05: "
             f"{table.critical_difference:.2f}"
         )
     if table.groups:

@@ -11,15 +11,28 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic_results import COST, LOSSY, everything, failed, result_of, seeds, spec_of
+from synthetic_results import (
+    COST,
+    LOSSY,
+    PUBLISHED,
+    everything,
+    failed,
+    result_of,
+    seeds,
+    spec_of,
+)
 
 from seqbench.errors import OutputError, ResultError
 from seqbench.leaderboard import (
     Leaderboard,
+    counted,
     rank,
     render_csv,
+    render_html,
     render_json,
+    render_latex,
     render_markdown,
+    stale_pages,
     terminal,
     write_leaderboard,
 )
@@ -27,14 +40,14 @@ from seqbench.leaderboard.text import amount, duration
 from seqbench.result import Status, write_result
 
 GOLDEN = Path(__file__).parent / "golden"
-RENDERERS = {"json": render_json, "md": render_markdown, "csv": render_csv}
+RENDERERS = {"json": render_json, "md": render_markdown, "csv": render_csv, "tex": render_latex}
 
 
 @pytest.mark.parametrize("kind", RENDERERS)
 def test_pages_are_as_they_were(kind):
     """A change of a page is seen in review, as a change of its golden file."""
     expected = (GOLDEN / f"leaderboard.{kind}").read_text(encoding="utf-8")
-    assert RENDERERS[kind](rank(everything())) == expected
+    assert RENDERERS[kind](rank(everything(), PUBLISHED)) == expected
 
 
 @pytest.mark.parametrize("kind", RENDERERS)
@@ -45,7 +58,7 @@ def test_an_empty_leaderboard_renders(kind):
 
 def test_json_reads_back_as_the_same_leaderboard():
     """Everything is in it, at full precision."""
-    leaderboard = rank(everything())
+    leaderboard = rank(everything(), PUBLISHED)
     assert Leaderboard.model_validate_json(render_json(leaderboard)) == leaderboard
 
 
@@ -157,7 +170,7 @@ def test_durations_have_a_fitting_unit(seconds, text):
 
 
 def test_pages_are_written_from_a_directory_of_results(tmp_path):
-    """Three pages, the same as rendered from the results themselves."""
+    """The same as rendered from the results themselves; none is stale then."""
     for result in seeds([0.5, 0.6]):
         write_result(result, tmp_path)
     leaderboard, unreadable = write_leaderboard(tmp_path, tmp_path / "pages")
@@ -166,9 +179,11 @@ def test_pages_are_written_from_a_directory_of_results(tmp_path):
     written = {
         page.name: page.read_text(encoding="utf-8") for page in (tmp_path / "pages").iterdir()
     }
+    assert written.pop("index.html") == render_html(leaderboard, counted(seeds([0.5, 0.6])))
     assert written == {
         f"leaderboard.{kind}": render(leaderboard) for kind, render in RENDERERS.items()
     }
+    assert stale_pages(tmp_path, tmp_path / "pages") == ([], [])
 
 
 def test_a_truncated_result_does_not_stop_the_others(tmp_path):
@@ -211,5 +226,5 @@ def test_neither_torch_nor_numpy_is_imported():
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for kind, render in RENDERERS.items():
-        page = render(rank(everything()))
+        page = render(rank(everything(), PUBLISHED))
         (GOLDEN / f"leaderboard.{kind}").write_text(page, encoding="utf-8")
