@@ -25,9 +25,7 @@ from torch.nn import functional
 Sizes = Sequence[int]
 
 _CHUNK_BYTES = 8 << 20
-"""Frequencies are worked on in chunks whose largest array is about so big: it stays in cache."""
-_CACHE_BYTES = 2 << 20
-"""Examples are transformed and transposed in groups of about so much."""
+"""Frequencies, and examples, are worked on in chunks whose largest array is about so big."""
 
 
 @dataclass(frozen=True)
@@ -446,11 +444,11 @@ def _in_time(spectrum: Tensor, blocks: Blocks) -> Tensor:
 
 
 def _examples(x: Tensor, blocks: Blocks) -> Iterator[slice]:
-    """Slices of a batch whose transforms are of about ``_CACHE_BYTES``; all of it off the CPU."""
+    """Slices of a batch whose transforms are of about ``_CHUNK_BYTES``; all of it off the CPU."""
     if x.device.type != "cpu":
         return _slices(len(x), max(1, len(x)))
     one = x.shape[1] * math.prod(blocks.count) * math.prod(blocks.n) * x.element_size()
-    return _slices(len(x), max(1, _CACHE_BYTES // one))
+    return _slices(len(x), max(1, _CHUNK_BYTES // one))
 
 
 def _chunks(signal: Tensor, channels: int) -> Iterator[slice]:

@@ -31,14 +31,14 @@ def test_what_is_kept_has_the_rates_mean(rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_entries_at_any_distance_are_independent(rate: float) -> None:
-    """Neighbours, also those that share a hash, rows and powers of two apart: uncorrelated."""
+    """Neighbours, also those that share a word, rows and powers of two apart: uncorrelated."""
     torch.manual_seed(2)
     mask = kept(torch.empty(N), rate) - (1 - rate)
     variance = rate * (1 - rate)
     for distance in (1, 2, 3, 4, 7, 8, 16, 30, 64, 784, 1024, 1 << 15, 1 << 16, 1 << 17):
         pairs = (mask[:-distance] * mask[distance:]).view(-1)
         assert abs(pairs.mean().item()) < 5 * variance / len(pairs) ** 0.5, distance
-    halves = mask.view(-1, 2)  # of one hash each
+    halves = mask.view(-1, 2)  # of one word each
     assert abs((halves[:, 0] * halves[:, 1]).mean().item()) < 5 * variance / len(halves) ** 0.5
     assert abs(halves[:, 0].mean() - halves[:, 1].mean()) < 5 * (4 * variance / N) ** 0.5
 

@@ -174,7 +174,6 @@ def test_chunks_and_groups_of_examples_change_nothing(monkeypatch: pytest.Monkey
 
     expected = computed()
     monkeypatch.setattr("seqbench.nn.convolution._CHUNK_BYTES", 1)
-    monkeypatch.setattr("seqbench.nn.convolution._CACHE_BYTES", 1)
     torch.testing.assert_close(computed(), expected, rtol=1e-10, atol=1e-10)
 
 

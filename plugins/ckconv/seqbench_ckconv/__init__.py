@@ -77,7 +77,7 @@ class CKCNN(Model):
     lets an output depend on later inputs.
     """
 
-    version = 2
+    version = 3
     description = "continuous kernel network, SIREN kernels as long as the input (CKConv)"
     citation = (
         "Romero, Kuzina, Bekkers, Tomczak and Hoogendoorn, CKConv: Continuous Kernel Convolution "

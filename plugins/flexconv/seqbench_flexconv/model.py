@@ -126,7 +126,7 @@ class FlexTCN(Model):
     experiments name none.
     """
 
-    version = 2
+    version = 3
     description = "FlexConv network for sequences: MAGNet kernels of learned length (FlexTCN)"
     citation = (
         "Romero, Bruintjes, Tomczak, Bekkers, Hoogendoorn and van Gemert, FlexConv: Continuous "
