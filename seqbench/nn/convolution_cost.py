@@ -14,12 +14,19 @@ from dataclasses import dataclass
 
 from seqbench.nn.convolution import Blocks, Window, fast_length
 
-# Nanoseconds on 2 cores of an AMD EPYC with AVX-512, float32, torch 2.11.
-DIRECT = (8.0e5, 0.066)
-"""A call; a multiply-add."""
-BLOCKS = (1.5e6, 0.32, 0.39, 0.18)
-"""A call; a sample of a transform of a channel, times log2 of its length; a complex multiply-add
-of signal and kernel; one in making the kernel's spectrum of its features."""
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Nanoseconds a term, of ``direct_terms`` and of ``block_terms``."""
+
+    direct: tuple[float, ...]
+    blocks: tuple[float, ...]
+
+
+# On 2 cores of an AMD EPYC with AVX-512, float32, torch 2.11.
+DENSE = Coefficients(direct=(8.0e5, 0.066), blocks=(1.5e6, 0.32, 0.39, 0.18))
+DEPTHWISE = Coefficients(direct=(8.0e5, 0.066), blocks=(1.5e6, 0.32, 0.39, 0.0))
+"""Where every channel is a group of its own, as in separable convolutions."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,30 @@ def plan(window: Window, batch: int, channels: Channels) -> Window:
     """
     if math.prod(window.size) == 1:
         return window
+    coefficients = DEPTHWISE if channels.c_in == channels.c_out == 1 else DENSE
+    return min(ways(window, channels), key=lambda way: expected(way, batch, channels, coefficients))
+
+
+def ways(window: Window, channels: Channels) -> list[Window]:
+    """The window itself, and the blocks that are worth a thought."""
     # A kernel that is given is transformed as a whole.
     sizes = map(lengths if channels.features else _whole, window.taps, window.size)
-    blocks = [Blocks(window.taps, window.offset, window.size, n) for n in itertools.product(*sizes)]
-    spent = {b: _cost(BLOCKS, block_terms(b, batch, channels)) for b in blocks}
-    best = min(blocks, key=spent.__getitem__)
-    direct = _cost(DIRECT, direct_terms(window, batch, channels))
-    return window if direct <= spent[best] else best
+    blocks = (Blocks(window.taps, window.offset, window.size, n) for n in itertools.product(*sizes))
+    return [window, *blocks]
 
 
-def _cost(coefficients: tuple[float, ...], terms: tuple[float, ...]) -> float:
-    return math.fsum(c * t for c, t in zip(coefficients, terms, strict=True))
+def expected(way: Window, batch: int, channels: Channels, coefficients: Coefficients) -> float:
+    """The nanoseconds that a training step of the convolution is expected to take."""
+    blocked = isinstance(way, Blocks)
+    rates = coefficients.blocks if blocked else coefficients.direct
+    return math.fsum(c * t for c, t in zip(rates, terms(way, batch, channels), strict=True))
+
+
+def terms(way: Window, batch: int, channels: Channels) -> tuple[float, ...]:
+    """What its time is made of, directly or by blocks."""
+    if isinstance(way, Blocks):
+        return block_terms(way, batch, channels)
+    return direct_terms(way, batch, channels)
 
 
 def lengths(taps: int, size: int) -> list[int]:
@@ -70,13 +90,17 @@ def _whole(taps: int, size: int) -> list[int]:
 
 
 def direct_terms(window: Window, batch: int, channels: Channels) -> tuple[float, ...]:
-    """What the time of the direct convolution is made of."""
+    """A call; multiply-adds."""
     products = batch * channels.pairs * math.prod(window.taps) * math.prod(window.size)
     return 1.0, float(products)
 
 
 def block_terms(blocks: Blocks, batch: int, channels: Channels) -> tuple[float, ...]:
-    """What the time of the convolution by transforms is made of."""
+    """A call; samples of the transforms, each times log2 of their length; products; features.
+
+    Products are complex multiply-adds of signal and kernel; features are those in making the
+    kernel's spectrum of its features.
+    """
     rows, points = batch * math.prod(blocks.count), math.prod(blocks.n)
     frequencies = math.prod(blocks.half)
     sides = (channels.c_in + channels.c_out) * channels.groups
