@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from seqbench.leaderboard.board import (
@@ -23,7 +23,7 @@ from seqbench.leaderboard.comparisons import beside, compared
 from seqbench.leaderboard.overall import overall_tables
 from seqbench.leaderboard.published import Published
 from seqbench.leaderboard.statistics import example_scores
-from seqbench.result import Cost, Result, Score, Status, Weights
+from seqbench.result import Cost, Metric, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 
 SEEDS_FOR_A_RANK = 3
@@ -117,9 +117,10 @@ def _distinct(results: Sequence[Result]) -> list[_Run]:
         late = run.result.status is not Status.OK
         return late, run.result.provenance.started_at, run.result.compute_digest()
 
-    runs = [_Run(result, _data_of(result, results)) for result in results]
+    tasks = _grouped(results, lambda result: canonical_json(result.spec.task)).values()
+    runs = [run for same_task in tasks for run in _with_data(same_task)]
     groups = _grouped(runs, lambda run: (run.result.id, run.data)).values()
-    chosen = [min(group, key=preference) for group in groups]
+    chosen = [group[0] if len(group) == 1 else min(group, key=preference) for group in groups]
     return sorted(chosen, key=lambda run: (run.result.spec.seed, run.result.id))
 
 
@@ -142,8 +143,17 @@ def _newest(results: Iterable[Result]) -> dict[tuple[str, str], int]:
     return newest
 
 
-def _data_of(result: Result, results: Sequence[Result]) -> _Data:
-    """The data of a result.
+def _with_data(results: Sequence[Result]) -> list[_Run]:
+    """The results of one task, each with its data."""
+    seen: dict[Metric, dict[_Data, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for result in results:
+        if result.data:
+            seen[result.metric][_seen(result)].add(_row_key(result))
+    return [_Run(result, _data_of(result, seen[result.metric])) for result in results]
+
+
+def _data_of(result: Result, seen: Mapping[_Data, Collection[str]]) -> _Data:
+    """The data of a result, given the data that there are results of, and which rows have some.
 
     A run that ended before it saw all its data is put with the runs it would have been compared
     with: those of its own row if there are any, on official data if there are several.
@@ -151,18 +161,12 @@ def _data_of(result: Result, results: Sequence[Result]) -> _Data:
     known = _seen(result)
     if known.test is not None:
         return known
-    comparable = [
-        other
-        for other in results
-        if other.spec.task == result.spec.task
-        and other.metric == result.metric
-        and _seen(other).fit is not None
-        and known.fit in {None, _seen(other).fit}
-    ]
-    whole = [other for other in comparable if _seen(other).test is not None] or comparable
-    same_row = [other for other in whole if _row_key(other) == _row_key(result)]
-    candidates = [_seen(other) for other in same_row or whole]
-    return min(candidates, key=lambda data: (not data.official, *map(str, data)), default=known)
+    comparable = [data for data in seen if known.fit in {None, data.fit}]
+    whole = [data for data in comparable if data.test is not None] or comparable
+    same_row = [data for data in whole if _row_key(result) in seen[data]]
+    return min(
+        same_row or whole, key=lambda data: (not data.official, *map(str, data)), default=known
+    )
 
 
 def _seen(result: Result) -> _Data:
