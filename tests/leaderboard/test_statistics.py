@@ -1,0 +1,311 @@
+"""Tests and intervals, against libraries, enumeration and published examples."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from synthetic_results import result_of, spec_of
+
+from seqbench.errors import ResultError
+from seqbench.leaderboard.statistics import (
+    DRAWS,
+    EXACT,
+    SAMPLED,
+    adjacent_groups,
+    bootstrap_interval,
+    critical_difference,
+    example_scores,
+    friedman_p,
+    holm,
+    paired_test,
+)
+from seqbench.result import Packed, Status
+
+law = settings(deadline=None, derandomize=True)
+
+# Paired tests
+
+
+def right_and_wrong(both, ours, theirs, neither):
+    """Two networks' scores, one seed each, from the counts of a two by two table."""
+    one = [1.0] * both + [1.0] * ours + [0.0] * theirs + [0.0] * neither
+    other = [1.0] * both + [0.0] * ours + [1.0] * theirs + [0.0] * neither
+    return [one], [other]
+
+
+@law
+@given(st.tuples(*[st.integers(0, 400)] * 4).filter(any))
+def test_with_one_seed_each_it_is_mcnemars_exact_test(table):
+    """Against statsmodels, and against SciPy's binomial test of the examples that differ."""
+    both, ours, theirs, neither = table
+    test = paired_test(*right_and_wrong(both, ours, theirs, neither))
+    expected = mcnemar([[both, ours], [theirs, neither]], exact=True).pvalue
+    assert test.p == pytest.approx(expected, rel=1e-9)
+    if ours + theirs:
+        assert test.p == pytest.approx(scipy.stats.binomtest(ours, ours + theirs).pvalue, rel=1e-9)
+    assert test.test == EXACT
+    assert test.difference == pytest.approx((ours - theirs) / sum(table))
+
+
+@pytest.mark.parametrize("n", [1, 10, 100, 1000])
+def test_the_smallest_p_has_all_its_digits(n):
+    """If one side is right wherever they differ, p is 2 / 2**n."""
+    assert paired_test(*right_and_wrong(5, n, 0, 5)).p == pytest.approx(2.0 ** (1 - n), rel=1e-9)
+
+
+SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 10)).flatmap(
+    lambda sizes: st.tuples(
+        *(
+            st.lists(
+                st.lists(st.sampled_from([0.0, 1.0]), min_size=sizes[2], max_size=sizes[2]),
+                min_size=seeds,
+                max_size=seeds,
+            )
+            for seeds in sizes[:2]
+        )
+    )
+)
+
+
+@law
+@given(SIDES)
+def test_with_several_seeds_it_is_the_share_of_all_sign_flips(sides):
+    """Counted one by one, in whole numbers; the sides may have different numbers of seeds."""
+    one, other = (np.array(side, int) for side in sides)
+    differences = one.sum(axis=0) * len(other) - other.sum(axis=0) * len(one)
+    n = len(differences)
+    flips = np.array(list(itertools.product([1, -1], repeat=n)))
+    expected = np.mean(np.abs(flips @ differences) >= abs(differences.sum()))
+    test = paired_test(*sides)
+    assert test.p == pytest.approx(expected, rel=1e-9)
+    assert test.difference == pytest.approx(differences.sum() / (n * len(one) * len(other)))
+    assert test.n == n
+
+
+@law
+@given(SIDES)
+def test_the_sides_may_change_places(sides):
+    """Only the sign of the difference changes."""
+    one, other = paired_test(*sides), paired_test(*reversed(sides))
+    assert one.p == pytest.approx(other.p, rel=1e-9)
+    assert one.difference == pytest.approx(-other.difference)
+
+
+def test_its_level_is_kept():
+    """Over all signs of the same differences, p is at most alpha in at most that share."""
+    sizes = np.array([3, 3, 2, 2, 2, 1, 1, 1, 1])
+    ps = []
+    for signs in itertools.product([0, 1], repeat=len(sizes)):
+        right = np.arange(1, 4)[:, None] <= sizes
+        ours = np.array(signs, bool)
+        ps.append(paired_test(right & ours, right & ~ours).p)
+    for alpha in np.unique(ps):
+        assert np.mean(np.array(ps) <= alpha * (1 + 1e-9)) <= alpha * (1 + 1e-9)
+
+
+def test_other_scores_have_drawn_signs():
+    """Near the exact share, which SciPy's permutation test counts, and the same every time."""
+    generator = np.random.default_rng(1)
+    one = generator.random((2, 12))
+    other = one[:1] + generator.normal(0.1, 0.2, (1, 12))
+    exact = scipy.stats.permutation_test(
+        (one.mean(axis=0), other.mean(axis=0)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+    ).pvalue
+    test = paired_test(one, other)
+    assert test.test == SAMPLED
+    assert test.p == pytest.approx(exact, abs=4 * np.sqrt(exact / DRAWS))
+    assert test == paired_test(one, other)
+
+
+def test_drawn_signs_agree_with_the_exact_test():
+    """Scores of 0 and 1, and the same ones divided by three."""
+    generator = np.random.default_rng(2)
+    one, other = (generator.random((3, 500)) < share for share in (0.85, 0.81))
+    exact, drawn = paired_test(one, other), paired_test(one / 3.0, other / 3.0)
+    assert 0.01 < exact.p < 0.2
+    assert drawn.p == pytest.approx(exact.p, abs=0.01)
+
+
+def test_no_draw_makes_p_zero():
+    """The smallest is 1 / (1 + draws); sides that are the same have p = 1."""
+    one = np.linspace(0.1, 0.9, 200)[None]
+    assert paired_test(one, one + 0.5).p == 1 / (1 + DRAWS)
+    assert paired_test(one, one).p == 1.0
+
+
+@pytest.mark.parametrize("other", [[[1.0, 0.0]], [1.0, 0.0, 1.0], [[]]])
+def test_scores_of_other_examples_cannot_be_paired(other):
+    """Said with the shapes."""
+    with pytest.raises(ResultError, match="cannot be paired"):
+        paired_test([[1.0, 0.0, 1.0]], other)
+
+
+# Scores
+
+
+@pytest.mark.parametrize("scores", [[1.0, 0.0, 1.0] * 3, [0.25, -1.5, 3.0]])
+def test_scores_are_unpacked_as_a_result_does(scores):
+    """Bits and floats."""
+    runs = [result_of(spec_of(seed=seed), test_scores=Packed.pack(scores)) for seed in range(2)]
+    assert example_scores(runs).tolist() == [runs[0].test_scores.unpack()] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"test_scores": None},
+        {"data": None},
+        {"test_scores": Packed.pack([1.0, 0.0, 1.0])},
+        {"test_scores": Packed.pack([float("nan")] * 2)},
+    ],
+)
+def test_scores_that_cannot_be_compared_are_none(fields):
+    """One run without scores, without known data, with other examples, with a NaN."""
+    whole = result_of(test_scores=Packed.pack([1.0, 0.0]))
+    assert example_scores([whole]) is not None
+    assert example_scores([whole, result_of(spec_of(seed=1), **fields)]) is None
+    assert example_scores([]) is None
+
+
+@pytest.mark.parametrize("data", ["", "!", "eJwDAAAAAAE=", "eJxjAAAAAQAB"])
+def test_scores_that_cannot_be_decoded_name_their_run(data):
+    """Only a file made by hand has such."""
+    run = result_of(test_scores=Packed(encoding="bits", n=2000, data=data), status=Status.OK)
+    with pytest.raises(ResultError, match=run.id):
+        example_scores([run])
+
+
+# Many rows
+
+
+@settings(law, max_examples=20)  # the reference takes 40 ms a call
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_is_that_of_statsmodels(p_values):
+    """In any order."""
+    expected = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_holm_of_nothing_is_nothing():
+    """A board of one row has no test."""
+    assert holm([]) == []
+
+
+@law
+@given(st.lists(st.floats(0, 10), max_size=30).map(sorted), st.floats(0, 5))
+def test_groups_are_the_maximal_runs_whose_ends_are_alike(places, distance):
+    """Here of numbers within a distance; in at most two questions a place."""
+    asked = []
+
+    def alike(upper, lower):
+        asked.append((upper, lower))
+        return places[lower] - places[upper] < distance
+
+    found = adjacent_groups(len(places), alike)
+    n = len(places)
+    runs = [range(a, b) for a, b in itertools.combinations(range(n + 1), 2) if b - a > 1]
+    alike_runs = [run for run in runs if places[run[-1]] - places[run[0]] < distance]
+    maximal = [run for run in alike_runs if not any(set(run) < set(other) for other in alike_runs)]
+    assert found == maximal
+    assert len(asked) <= 2 * n
+
+
+DEMSAR = {  # Demsar (2006), Table 6: AUC of C4.5 and three variants of it on 14 data sets
+    "C4.5": "763 599 954 628 882 936 661 583 775 1000 940 619 972 957",
+    "C4.5+m": "768 591 971 661 888 931 668 583 838 1000 962 666 981 978",
+    "C4.5+cf": "771 590 968 654 886 916 609 563 866 1000 965 614 975 946",
+    "C4.5+m+cf": "798 569 967 657 898 931 685 625 875 1000 962 669 975 970",
+}
+
+
+def test_friedman_is_that_of_scipy_on_demsars_example():
+    """Whose mean ranks and critical difference are those printed there."""
+    scores = np.array([line.split() for line in DEMSAR.values()], float).T
+    ranks = scipy.stats.rankdata(-scores, axis=1)
+    assert friedman_p(ranks) == pytest.approx(scipy.stats.friedmanchisquare(*scores.T).pvalue)
+    assert ranks.mean(axis=0) == pytest.approx([3.143, 2.0, 2.893, 1.964], abs=0.04)
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+
+
+def test_friedman_says_nothing_of_two_models_or_of_ties_alone():
+    """Two models are compared by the critical difference alone."""
+    assert friedman_p([[1.0, 2.0], [1.0, 2.0]]) is None
+    assert friedman_p([[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]) is None
+
+
+@pytest.mark.parametrize(
+    ("models", "q"),
+    list(enumerate([1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164], start=2)),
+)
+def test_critical_values_are_demsars(models, q):
+    """His Table 5 (a), level 0.05."""
+    boards = 7
+    expected = q * np.sqrt(models * (models + 1) / (6 * boards))
+    assert critical_difference(models, boards) == pytest.approx(expected, rel=5e-4)
+
+
+# Intervals
+
+
+def drawn(shape, share=0.8, seed=0):
+    """Scores of 0 and 1, some examples harder than others."""
+    generator = np.random.default_rng(seed)
+    return generator.random(shape) < share + 0.2 * generator.normal(size=shape[1])
+
+
+def test_an_interval_is_the_same_every_time():
+    """Whatever the order of the examples."""
+    scores = drawn((3, 1000))
+    assert bootstrap_interval(scores, 7) == bootstrap_interval(scores, 7)
+    assert bootstrap_interval(scores, 7) == bootstrap_interval(scores[:, ::-1], 7)
+    assert bootstrap_interval(scores, 7) != bootstrap_interval(scores, 8)
+
+
+def test_of_one_seed_the_examples_are_drawn_again():
+    """So the interval is that of a binomial share, and SciPy's percentile bootstrap."""
+    scores = drawn((1, 2000))
+    interval = bootstrap_interval(scores, 1)
+    binomial = scipy.stats.binom(2000, scores.mean()).ppf([0.025, 0.975]) / 2000
+    assert interval == pytest.approx(binomial, abs=0.003)
+    theirs = scipy.stats.bootstrap(
+        (scores[0],), np.mean, method="percentile", n_resamples=2000, rng=1
+    ).confidence_interval
+    assert interval == pytest.approx((theirs.low, theirs.high), abs=0.003)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_of_several_seeds_both_levels_are_drawn_again(scale):
+    """Against drawing seeds and examples one by one; scores of 0 and 1, and others."""
+    scores = drawn((4, 300)) * scale
+    generator = np.random.default_rng(5)
+    means = [
+        scores[generator.integers(4, size=4)][:, generator.integers(300, size=300)].mean()
+        for _ in range(4000)
+    ]
+    expected = np.quantile(means, [0.025, 0.975])
+    assert bootstrap_interval(scores, 2) == pytest.approx(expected, abs=0.006 * scale)
+
+
+def test_seeds_that_spread_widen_the_interval():
+    """The same mean, from seeds that agree and from seeds that do not."""
+    even, uneven = np.zeros((3, 999), bool), np.zeros((3, 999), bool)
+    even[:, ::2] = True
+    for seed, step in enumerate((1, 2, 999)):
+        uneven[seed, ::step] = True
+    widths = [np.ptp(bootstrap_interval(scores, 3)) for scores in (even, uneven)]
+    assert widths[1] > 5 * widths[0]
+
+
+def test_an_interval_of_perfect_scores_is_a_point():
+    """The bootstrap knows nothing of errors that it has not seen."""
+    assert bootstrap_interval(np.ones((3, 100), bool), 0) == (1.0, 1.0)
