@@ -201,9 +201,18 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed runs again.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only list what would run, and estimate time and memory from a few training "
+            "steps of each model on each task; no result is written.",
+        ),
+    ] = False,
 ) -> None:
     """Do all runs of a suite that have no result yet, then rank and render."""
     from seqbench import report
+    from seqbench.estimate import estimate
     from seqbench.execute import Effort, run_suite
     from seqbench.run import Place
     from seqbench.suite import load_suite
@@ -218,11 +227,18 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     place = Place(output_dir, data_dir, device, what.threads)
     console = Console()
     effort = Effort(place, jobs, report.Counter(console), retry_failed)
-    with _interruptible():
-        errors = run_suite(what, effort, tuple(seed or ()))
+    if dry_run:
+        with _interruptible("nothing was written"), console.status("measuring"):
+            found, errors = estimate(what, effort, tuple(seed or ()))
+        for part in report.estimate_parts(found):
+            console.print(part, highlight=False, soft_wrap=True)
+    else:
+        with _interruptible():
+            errors = run_suite(what, effort, tuple(seed or ()))
     for error in errors:
         _complain(error)
-    _render(output_dir, output_dir, console)
+    if not dry_run:
+        _render(output_dir, output_dir, console)
     if errors:
         raise typer.Exit(2)
 

@@ -38,11 +38,12 @@ class Effort:
 
     def execute(self, works: Iterable[Work]) -> list[SeqbenchError]:
         """Do those works that have left no Result yet; give what stopped some from being done."""
-        missing = [work for work in works if self._is_missing(work)]
+        missing = [work for work in works if self.is_missing(work)]
         self.watcher.start(len(missing))
         return execute(missing, self.place, self.jobs, self.watcher.done)
 
-    def _is_missing(self, work: Work) -> bool:
+    def is_missing(self, work: Work) -> bool:
+        """Whether a work is to be done: it has left no Result, or failed and is done again."""
         output_dir = work.results_in(self.place).output_dir
         result = existing(work.plan.spec, output_dir)
         if result is None:
@@ -70,13 +71,39 @@ def run_suite(
     if trials:
         candidates = itertools.chain.from_iterable(trials.values())
         errors += effort.execute(Work(plan, trial=True) for plan in candidates)
+    errors += effort.execute(_runs(suite, requests, trials, effort.place))
+    return list({str(error): error for error in errors}.values())
+
+
+def works_of(
+    suite: Suite, place: Place, seeds: tuple[int, ...] | None = None
+) -> tuple[list[Work], list[SeqbenchError]]:
+    """All works of a suite as ``run_suite`` would do them, trials first; nothing is done.
+
+    As long as trials of a search are missing, the settings of its runs are those of the best so
+    far. The errors are of plugins that cannot be loaded.
+
+    Raises:
+        SeqbenchError: the suite names what there is not, or a Result cannot be read.
+
+    """
+    requests, errors = _resolvable(requests_of(suite, seeds))
+    trials = _trials(suite, requests)
+    candidates = itertools.chain.from_iterable(trials.values())
+    works = [Work(plan, trial=True) for plan in candidates]
+    return works + _runs(suite, requests, trials, place), errors
+
+
+def _runs(
+    suite: Suite, requests: list[Request], trials: dict[str, list[Plan]], place: Place
+) -> list[Work]:
+    """The runs of all requests with the settings that their trials have chosen, each once."""
     plans = [
-        _chosen(suite, request, trials.get(_regardless_of_seed(request), []), effort.place)
+        _chosen(suite, request, trials.get(_regardless_of_seed(request), []), place)
         for request in requests
     ]
     distinct = {plan.spec.id: plan for plan in plans}
-    errors += effort.execute(Work(plan) for plan in distinct.values())
-    return list({str(error): error for error in errors}.values())
+    return [Work(plan) for plan in distinct.values()]
 
 
 def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchError]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ from rich.table import Table
 
 from seqbench.registry import Entry
 from seqbench.result import Result, Status, Weights, result_path
+from seqbench.spec import canonical_json
 from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
     from seqbench.compare import Comparison, Runs
+    from seqbench.estimate import Estimate, Item
     from seqbench.reproduce import Reproduction
     from seqbench.resolve import Plan
 
@@ -170,6 +173,60 @@ def reproduction_parts(found: Reproduction) -> Iterator[RenderableType]:
     for path, pair in found.reasons.items():
         table.add_row(escape(path), *(escape("-" if v is None else str(v)) for v in pair))
     yield table
+
+
+def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
+    """What would run, a row for all seeds, with what a run takes; then all of it together."""
+    from seqbench.leaderboard.text import amount, duration
+
+    columns = ("task", "model", "settings", "epochs", "steps", "seeds", "state")
+    table = titled("what would run", *columns, "a step", "a run", "memory")
+    rows: dict[str, list[Item]] = defaultdict(list)
+    for item in found.items:
+        spec = item.work.plan.spec.model_copy(update={"seed": 0})
+        rows[f"{item.work.trial} {canonical_json(spec)}"].append(item)
+    for items in rows.values():
+        table.add_row(*map(escape, _row(items)))
+    yield table
+    left, lost = found.missing, [i for i in found.missing if isinstance(i.measured, str)]
+    if not left:
+        yield "nothing is left to do"
+        return
+    yield (
+        f"{len(left)} of {len(found.items)} runs to do: about {duration(found.seconds)} with "
+        f"{found.jobs} at once, and up to {amount(found.peak_bytes, 'B')} of memory"
+    )
+    if lost:
+        yield f"{len(lost)} runs could not be measured and are not counted in"
+    yield (
+        "This is an estimate from a few training steps of each kind of run, made here and now. "
+        "Nothing was written."
+    )
+
+
+def _row(items: Sequence[Item]) -> Iterator[str]:
+    """A run or trial with all its seeds."""
+    from seqbench.leaderboard.text import amount, duration
+
+    first = next((item for item in items if item.measured), items[0])
+    plan, clock = first.work.plan, first.clock
+    task, train = plan.spec.task, plan.spec.train
+    config = ", ".join(f"{name}={value}" for name, value in task.config.items())
+    yield f"{task.name} ({config})" if config else task.name
+    yield f"{plan.spec.model.name}:{plan.origin.preset}"
+    overrides = ", ".join(f"{path}={value}" for path, value in plan.origin.overrides.items())
+    yield f"trial: {overrides}" if first.work.trial else plan.origin.settings
+    yield str(train.epochs) if train else "-"
+    yield f"{clock.total_steps:,}" if clock else "-"
+    yield ", ".join(str(item.work.plan.spec.seed) for item in items)
+    states = [item.state for item in items]
+    yield ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if isinstance(first.measured, str):
+        yield from (first.measured, "-", "-")
+        return
+    yield duration(first.measured.step_seconds if first.measured else None)
+    yield duration(first.seconds)
+    yield amount(first.measured.peak_bytes if first.measured else None, "B")
 
 
 class Counter:

@@ -69,7 +69,7 @@ def execute(
 
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *_modules(works)])
+    context.set_forkserver_preload([__name__, *modules_of(work.plan for work in works)])
     waiting = list(reversed(works))
     running: dict[int, Running] = {}
     refusals: dict[str, SeqbenchError] = {}
@@ -99,9 +99,9 @@ def _start(context: ForkServerContext, work: Work, place: Place) -> Running:
     return Running(work, process, receiver, time.monotonic())
 
 
-def _modules(works: Iterable[Work]) -> list[str]:
-    """The modules of all tasks and models, for the server to import once."""
-    specs = [work.plan.spec for work in works]
+def modules_of(plans: Iterable[Plan]) -> list[str]:
+    """The modules of all tasks and models, for a fork server to import once."""
+    specs = [plan.spec for plan in plans]
     entries = [registry.entries(registry.TASKS)[spec.task.name] for spec in specs]
     entries += [registry.entries(registry.MODELS)[spec.model.name] for spec in specs]
     return sorted({entry.value.partition(":")[0] for entry in entries})
@@ -129,7 +129,7 @@ def _outcome(item: Running, place: Place) -> Result | SeqbenchError:
 def _child(work: Work, place: Place, refuse: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     _log_to(place, work)
     started = time.monotonic()
     do = run_trial if work.trial else run
@@ -144,7 +144,7 @@ def _child(work: Work, place: Place, refuse: Connection) -> None:
         _failed(work, place, Status.FAILED, error, started)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Leave no run behind that nobody waits for, however the parent ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
