@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic_results import (
     ACCURACY,
     COST,
@@ -13,6 +14,7 @@ from synthetic_results import (
     LOSSY,
     OFFICIAL,
     PROVENANCE,
+    PUBLISHED,
     everything,
     failed,
     result_of,
@@ -38,14 +40,18 @@ def places(board):
     return [(row.name, row.rank, row.position) for row in board.rows]
 
 
-@pytest.mark.parametrize("shuffle", range(20))
-def test_the_order_of_results_does_not_matter(shuffle):
-    """Nor does it matter that a result is there twice."""
-    results = everything()
-    expected = rank(results)
-    random.Random(shuffle).shuffle(results)
-    assert rank(results) == expected
-    assert rank(results + results[:5]) == expected
+@pytest.fixture(scope="module")
+def ranked():
+    """The leaderboard of everything, in the order that it is made in."""
+    return rank(everything(), PUBLISHED)
+
+
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(st.permutations(range(len(everything()))), st.permutations(PUBLISHED), st.integers(0, 5))
+def test_the_order_of_results_does_not_matter(ranked, order, published, twice):
+    """Nor does it matter that a result is there twice, or in which order numbers are published."""
+    results = [everything()[place] for place in order]
+    assert rank(results + results[:twice], published) == ranked
 
 
 def test_nothing_is_dropped_and_nothing_counts_twice():
@@ -99,6 +105,13 @@ def test_whatever_else_differs_makes_another_row_of_the_board(change):
     assert [len(row.scores) for row in board.rows] == [2, 2]
     labels = {row.label for row in board.rows}
     assert len(labels) == 2
+
+
+def test_a_row_names_all_its_runs():
+    """Those that failed too, by seed."""
+    results = [result_of(spec_of(seed=2)), failed(spec_of(seed=1)), result_of(spec_of(seed=0))]
+    (row,) = only_board(results).rows
+    assert row.runs == tuple(run.id for run in reversed(results))
 
 
 def test_costs_are_medians_over_seeds_and_the_highest_peak():
@@ -388,6 +401,34 @@ def test_overall_is_the_mean_rank_over_boards():
     ]
     assert overall.rows[0].mean_rank == pytest.approx(4 / 3)
     assert overall.missing == {"c:default": ("t2",)}
+
+
+def test_equal_scores_share_their_mean_rank_overall():
+    """As Friedman's test has it, so that every board gives the same sum of ranks."""
+    (overall,) = overall_of(
+        {"t1": {"a": 0.9, "b": 0.9, "c": 0.8}, "t2": {"a": 0.9, "b": 0.8, "c": 0.8}}
+    )
+    ranks = {row.name[0]: row.ranks for row in overall.rows}
+    assert ranks == {"a": (1.5, 1), "b": (1.5, 2.5), "c": (3, 2.5)}
+    assert [row.rank for row in overall.rows] == [1, 2, 3]
+
+
+def test_overall_groups_are_within_the_critical_difference():
+    """If Friedman's test finds a difference at all."""
+    scores = {f"t{t}": {m: 0.9 - 0.1 * i for i, m in enumerate("abcd")} for t in range(8)}
+    (overall,) = overall_of(scores)
+    assert overall.friedman_p < 0.05
+    assert 1 < overall.critical_difference < 2
+    groups = [[name[0] for name in group] for group in overall.groups]
+    assert groups == [["a", "b"], ["b", "c"], ["c", "d"]]
+
+
+def test_overall_is_one_group_if_friedmans_test_finds_nothing():
+    """Here on two boards, where nothing can be found."""
+    scores = {f"t{t}": {m: 0.9 - 0.1 * i for i, m in enumerate("abcd")} for t in range(2)}
+    (overall,) = overall_of(scores)
+    assert overall.friedman_p > 0.05
+    assert overall.groups == (("a:default", "b:default", "c:default", "d:default"),)
 
 
 def test_a_model_on_some_boards_moves_no_overall_rank():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from rich.console import Console
 from synthetic_results import (
@@ -26,6 +29,7 @@ from seqbench.errors import OutputError, ResultError
 from seqbench.leaderboard import (
     Leaderboard,
     counted,
+    load_published,
     rank,
     render_csv,
     render_html,
@@ -37,9 +41,12 @@ from seqbench.leaderboard import (
     write_leaderboard,
 )
 from seqbench.leaderboard.text import amount, duration
-from seqbench.result import Status, write_result
+from seqbench.result import Status, read_result, write_result
 
 GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs" / "leaderboard.schema.json").read_text(encoding="utf-8")
+)
 RENDERERS = {"json": render_json, "md": render_markdown, "csv": render_csv, "tex": render_latex}
 
 
@@ -97,6 +104,82 @@ def test_markdown_keeps_what_is_not_markup_in_its_cell():
     assert cells == len(row_of(page, "rank").split("|"))
     assert r"a\_b=x\|y\*\<z> # no heading" in row_of(page)
     assert r"bad \| \<b>" in page
+
+
+def test_markdown_says_how_sure_a_score_is():
+    """Its interval stands behind it; then the letters of its groups and p, with notes."""
+    page = render_markdown(rank(everything(), PUBLISHED))
+    assert "99.10 \N{PLUS-MINUS SIGN} 0.10 [98.8, 99.4] | ab | 0.04 | +0.10 |" in page
+    for note in ("95% interval", "exact sign-flip test or sign-flip test with 9,999", "share a l"):
+        assert note in page
+
+
+def test_columns_that_say_nothing_are_left_out():
+    """A single row has no p, no group, and here no published number."""
+    head = row_of(render_markdown(rank(seeds([0.5]))), "rank")
+    assert "accuracy" in head
+    for column in ("| p |", "group", "published"):
+        assert column not in head
+
+
+def test_published_numbers_stand_apart():
+    """In a table of their own, with what they were selected on, and unverified ones marked."""
+    page = render_markdown(rank(everything(), PUBLISHED))
+    board, apart = page.split("## smnist\n")[1].split("<details>")[:2]
+    assert "S4" not in board
+    assert "99.60\N{SECTION SIGN}" in apart
+    assert "never ranked" in apart
+    assert "\N{MINUS SIGN}0.50\N{SECTION SIGN}" in board
+
+
+def test_csv_has_intervals_tests_groups_and_differences():
+    """At full precision, and empty where there are none."""
+    leaderboard = rank(everything(), PUBLISHED)
+    rows = [row for board in leaderboard.boards for row in board.rows]
+    lines = list(csv.DictReader(io.StringIO(render_csv(leaderboard))))
+    tested = [(row, line) for row, line in zip(rows, lines, strict=False) if row.below]
+    assert len(tested) == 6
+    for row, line in tested:
+        assert line["row_id"] == row.id
+        assert float(line["interval_low"]) == row.interval.low
+        assert float(line["p_adjusted"]) == row.below.p_adjusted
+        assert (line["below_row_id"], line["test"]) == (row.below.other, row.below.test)
+    tcn = next(line for line in lines if line["label"] == "tcn:default" and line["group"])
+    assert tcn["group"] == "ab"
+    assert float(tcn["published"]) == 0.99
+    assert float(tcn["minus_published"]) == pytest.approx(0.001)
+    assert lines[-1]["p"] == ""
+
+
+NASTY = (
+    '\\input{x} $a_b^c$ 100% #1 & ~"|<>[t] '
+    "\N{GREEK SMALL LETTER OMEGA} \N{LATIN SMALL LETTER E WITH ACUTE}"
+)
+
+
+def nasty():
+    """A leaderboard whose names are full of markup."""
+    overrides = {"model.a_b": NASTY}
+    published = [PUBLISHED[0].model_copy(update={"model": NASTY})]
+    return rank([*seeds([0.5], origin={"overrides": overrides}), *everything()], published)
+
+
+def test_latex_escapes_what_is_markup():
+    """And names characters that its font may lack by their code."""
+    page = render_latex(nasty())
+    assert r"\textbackslash{}input\{x\} \$a\_b\textasciicircum{}c\$ 100\% \#1 \&" in page
+    assert "(U+03C9)" in page
+    assert {mark for mark in page if not mark.isascii()} == {NASTY[-1]}
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
+@pytest.mark.parametrize("make", [nasty, lambda: rank([])])
+def test_latex_compiles(tmp_path, make):
+    """With the packages that it names alone."""
+    (tmp_path / "leaderboard.tex").write_text(render_latex(make()), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "leaderboard.tex"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
 
 
 def test_data_that_are_not_official_are_named():
@@ -175,7 +258,7 @@ def test_pages_are_written_from_a_directory_of_results(tmp_path):
         write_result(result, tmp_path)
     leaderboard, unreadable = write_leaderboard(tmp_path, tmp_path / "pages")
     assert not unreadable
-    assert leaderboard == rank(seeds([0.5, 0.6]))
+    assert leaderboard == rank(seeds([0.5, 0.6]), load_published())
     written = {
         page.name: page.read_text(encoding="utf-8") for page in (tmp_path / "pages").iterdir()
     }
@@ -214,13 +297,39 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
         write_leaderboard(tmp_path, tmp_path / "pages")
 
 
-def test_neither_torch_nor_numpy_is_imported():
+def test_torch_is_not_imported():
     """A leaderboard renders where no run could be done."""
     code = (
         "import sys, seqbench.leaderboard; "
-        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'lightning')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'lightning')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
+
+
+def test_the_schema_is_current():
+    """docs/leaderboard.schema.json is what `seqbench schema leaderboard` prints."""
+    assert Leaderboard.model_json_schema(mode="serialization") == SCHEMA
+
+
+def test_the_schema_describes_the_page():
+    """By the rules of JSON Schema, checked by another library; it names every field."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    page = json.loads((GOLDEN / "leaderboard.json").read_text(encoding="utf-8"))
+    jsonschema.validate(page, SCHEMA)
+    page["boards"][0]["rows"][0]["unknown"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(page, SCHEMA)
+
+
+@pytest.mark.parametrize("kind", RENDERERS)
+def test_results_of_every_schema_version_render(kind):
+    """Those in tests/results, with their scores."""
+    old = sorted((Path(__file__).parents[1] / "results").glob("*/*.json"))
+    leaderboard = rank([read_result(path) for path in old])
+    page = RENDERERS[kind](leaderboard)
+    boards = [*leaderboard.boards, *leaderboard.superseded]
+    assert all(row.model.name in page for board in boards for row in board.rows)
+    assert any(row.interval for board in boards for row in board.rows)
 
 
 if __name__ == "__main__":
