@@ -40,7 +40,11 @@ class Lines:
 
 
 class Bar:
-    """A bar over all optimiser steps, below one line an epoch; there from the first step on."""
+    """A bar over all optimiser steps, below one line an epoch.
+
+    Before the first and after the last step the terminal is left to the bars of a task that
+    prepares its data.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -50,12 +54,14 @@ class Bar:
     def step(self, done: int, total: int) -> None:
         """Move the bar, a few times a second at most."""
         now = time.monotonic()
-        if not self._shown:  # before, the bars of a task that prepares its data have the terminal
+        if not self._shown:
             self._progress.start()
             self._progress.start_task(self._task)
         if now - self._shown > _REFRESH_SECONDS or done == total:
             self._shown = now
             self._progress.update(self._task, completed=done, total=total)
+        if done == total:
+            self._progress.stop()
 
     def epoch(self, point: Epoch) -> None:
         """Show how the epoch went."""
