@@ -89,8 +89,15 @@ class CKCNN(Model):
         ("smnist", "cktcn-100k"): _recipe(omega_0=31.09195739463897, dropout=0.1, dropout_in=0.1),
         ("pmnist", "cktcn-100k"): _recipe(omega_0=43.45667389601194, dropout=0.0, dropout_in=0.1),
         ("scifar10", "cktcn-100k"): _recipe(omega_0=25.696, dropout=0.2),
-        ("sc10-raw", "cktcn-100k"): _recipe(
-            omega_0=39.450608806633795, dropout=0.0, kernel_decay=1e-4, epochs=300, batch_size=32
+        **dict.fromkeys(
+            (("sc10-raw", "cktcn-100k"), ("sc10-raw-kidger", "cktcn-100k")),
+            _recipe(
+                omega_0=39.450608806633795,
+                dropout=0.0,
+                kernel_decay=1e-4,
+                epochs=300,
+                batch_size=32,
+            ),
         ),
         ("sc10-mfcc", "cktcn-100k"): _recipe(omega_0=30.90257553169801, dropout=0.2, patience=15),
         ("smnist", "cktcn-1m"): _recipe(omega_0=30.5, dropout=0.2, dropout_in=0.2),

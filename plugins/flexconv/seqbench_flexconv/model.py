@@ -141,7 +141,7 @@ class FlexTCN(Model):
     }
     recipes: ClassVar = {
         (task, preset): _RECIPE
-        for task in ("smnist", "pmnist", "scifar10", "sc10-raw", "sc10-mfcc")
+        for task in ("smnist", "pmnist", "scifar10", "sc10-raw", "sc10-raw-kidger", "sc10-mfcc")
         for preset in ("flextcn-2", "flextcn-4", "flextcn-6")
     }
 
