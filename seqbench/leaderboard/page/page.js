@@ -228,7 +228,6 @@ class BoardView {
     this.shown = board.rows;
     for (const row of board.rows) row.view = this;
     this.body = h("div", { class: "box", tabindex: "0", role: "region", "aria-label": board.title });
-    this.body.style.minHeight = `${2.5 + 3.2 * board.rows.length}rem`;
     this.figures = h("div", { class: "figures" });
     this.by = h("label", { class: "by" }, "sort by ", select("Sort by",
       this.columns.map((column) => [column.key, column.head]), "rank", (key) => this.sort(key)));
@@ -237,6 +236,7 @@ class BoardView {
         board.official === false && h("span", { class: "tag warn" }, "not the official data"),
         board.budget === "steps" && h("span", { class: "tag" }, "step budget"), this.by),
       h("p", { class: "about" }, `${board.about}.`), this.body, this.figures);
+    this.element.style.containIntrinsicHeight = `auto ${8 + 3.1 * board.rows.length + 26}rem`;
     this.plots = figuresOf(board, () => this.shown);
     this.figures.append(...this.plots.map((plot) => plot.element));
   }
@@ -249,7 +249,6 @@ class BoardView {
     this.rows = h("tbody", {}, this.board.rows.map((row) => this.line(row)));
     this.table = h("table", {}, h("thead", {}, h("tr", {}, this.heads)), this.rows);
     this.body.replaceChildren(this.table);
-    this.body.style.minHeight = "";
     this.show(this.shown);
   }
 
@@ -450,14 +449,12 @@ const colourOf = (family) => (family == null ? ink("muted") : PALETTE[familyInde
 const symbolOf = (family) => (family == null ? "circle" : SYMBOLS[familyIndex(family) % SYMBOLS.length]);
 const glyphOf = (family) => GLYPHS[SYMBOLS.indexOf(symbolOf(family))];
 
+const probe = document.body.appendChild(h("span", { hidden: true }));
+
 /** The colour of a variable of the style sheet, as it is now. */
 function ink(name) {
-  const probe = byId("main");
-  const before = probe.style.color;
   probe.style.color = `var(--${name})`;
-  const { color } = getComputedStyle(probe);
-  probe.style.color = before;
-  return color;
+  return getComputedStyle(probe).color;
 }
 
 /** Text for Plotly, which would take some tags for markup. */
