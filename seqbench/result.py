@@ -337,7 +337,8 @@ def read_result(path: Path) -> Result:
 
     """
     try:
-        data = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        data = json.loads(text)
     except (OSError, ValueError) as error:
         raise ResultError(
             f"{path} is not readable JSON: {error}",
@@ -352,7 +353,7 @@ def read_result(path: Path) -> Result:
             "upgrade seqbench",
         )
     try:
-        result = Result.model_validate_json(json.dumps(data))
+        result = Result.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -51,9 +51,10 @@ class _Place(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A result, and the data that it is compared on."""
+    """A result, the row it belongs to, and the data that it is compared on."""
 
     result: Result
+    row: str
     data: _Data
 
 
@@ -80,7 +81,7 @@ def rank(results: Iterable[Result], published: Sequence[Published] = ()) -> Lead
     runs = _distinct([result for result in results if result.status is not Status.TRIAL])
     newest = _newest(run.result for run in runs)
     places: dict[_Place, list[_Group]] = defaultdict(list)
-    for (_, data), group in _grouped(runs, lambda run: (_row_key(run.result), run.data)).items():
+    for (_, data), group in _grouped(runs, lambda run: (run.row, run.data)).items():
         same = [run.result for run in group]
         spec = same[0].spec
         place = _Place(
@@ -146,14 +147,18 @@ def _newest(results: Iterable[Result]) -> dict[tuple[str, str], int]:
 def _with_data(results: Sequence[Result]) -> list[_Run]:
     """The results of one task, each with its data."""
     seen: dict[Metric, dict[_Data, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for result in results:
+    rows = [_row_key(result) for result in results]
+    for result, row in zip(results, rows, strict=True):
         if result.data:
-            seen[result.metric][_seen(result)].add(_row_key(result))
-    return [_Run(result, _data_of(result, seen[result.metric])) for result in results]
+            seen[result.metric][_seen(result)].add(row)
+    return [
+        _Run(result, row, _data_of(result, row, seen[result.metric]))
+        for result, row in zip(results, rows, strict=True)
+    ]
 
 
-def _data_of(result: Result, seen: Mapping[_Data, Collection[str]]) -> _Data:
-    """The data of a result, given the data that there are results of, and which rows have some.
+def _data_of(result: Result, row: str, seen: Mapping[_Data, Collection[str]]) -> _Data:
+    """The data of a result of a row, given the data that there are results of, and which rows.
 
     A run that ended before it saw all its data is put with the runs it would have been compared
     with: those of its own row if there are any, on official data if there are several.
@@ -163,7 +168,7 @@ def _data_of(result: Result, seen: Mapping[_Data, Collection[str]]) -> _Data:
         return known
     comparable = [data for data in seen if known.fit in {None, data.fit}]
     whole = [data for data in comparable if data.test is not None] or comparable
-    same_row = [data for data in whole if _row_key(result) in seen[data]]
+    same_row = [data for data in whole if row in seen[data]]
     return min(
         same_row or whole, key=lambda data: (not data.official, *map(str, data)), default=known
     )
