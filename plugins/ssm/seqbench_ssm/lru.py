@@ -82,7 +82,7 @@ class LRULayer(StateSpace):
     def discretised(
         self,
     ) -> tuple[Complex128[Tensor, " state"], Complex128[Tensor, "state channel"]]:
-        """The logarithm of lambda, and gamma B, at the layer's rate.
+        """The logarithm of lambda, and gamma B.
 
         At another rate: of the continuous recurrence that, its inputs held between steps, is this
         one at rate 1.
@@ -142,7 +142,6 @@ class LRULayer(StateSpace):
 class LRU(StateSpaceModel):
     """Residual blocks of linear recurrent units."""
 
-    name = "lru"
     description = "linear recurrent unit, diagonal and complex (LRU, Orvieto et al. 2023)"
     citation = (
         "Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu and De, Resurrecting Recurrent Neural "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Complex128, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -83,6 +83,13 @@ class StateSpace(Rated):
         """The state before the first step."""
 
     @abstractmethod
+    def discretised(self) -> tuple[Complex128[Tensor, "*state"], Complex128[Tensor, "..."]]:
+        """The logarithm of what states are multiplied by at a step, and what inputs add to them.
+
+        At the layer's rate, in double precision.
+        """
+
+    @abstractmethod
     def recurrence(self) -> list[nn.Parameter]:
         """The parameters that learn at a rate of their own and do not decay."""
 
@@ -106,11 +113,9 @@ class StateSpaceModel(Model):
     other rates.
     """
 
-    name: ClassVar[str]
-
     def __init__(self, config: StateSpaceConfig, signature: Signature) -> None:
         super().__init__(config, signature)
-        check_sequence(self.name, signature)
+        check_sequence(type(self).__name__.lower(), signature)
         self.encoder = nn.Linear(signature.in_channels, config.channels)
         self.blocks = nn.ModuleList(Block(self.layer(), config) for _ in range(config.layers))
         self.decoder = nn.Linear(config.channels, signature.out_features)
@@ -162,6 +167,12 @@ class StateSpaceModel(Model):
     def at_rate(self, rate: float) -> Self:
         """The network, sharing its parameters, for inputs sampled ``rate`` times as often."""
         return at_rate(self, rate)
+
+    @torch.no_grad()
+    def learned(self) -> dict[str, list[float]]:
+        """Every layer's longest memory: the time steps in which its slowest state falls to 1/e."""
+        slowest = [block.layer.discretised()[0].real.max() for block in self._blocks()]
+        return {"memory": [-1 / rate.item() for rate in slowest]}
 
     def param_groups(self) -> list[ParamGroup]:
         """The recurrences' parameters, and all others, which decay."""

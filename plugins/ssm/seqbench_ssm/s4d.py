@@ -103,9 +103,11 @@ class S4DConfig(StateSpaceConfig):
 
 
 class S4DLayer(StateSpace):
-    """``h' = A h + B x``, ``y = Re(C h) + D x`` for each channel, with A diagonal (Sec. 3).
+    """``h' = A h + B x``, ``y = C h + D x`` for each channel, with A diagonal (Sec. 3).
 
-    In parallel it is a convolution with the kernel ``2 Re(sum of C_n B_n exp(t dt A_n))``.
+    States come in conjugate pairs, of which one is kept: ``C h`` is twice its real part. In
+    parallel the layer is a convolution with ``2 Re(sum over n of C_n exp(t dt A_n) B_n)``, B
+    discretised.
     """
 
     def __init__(self, config: S4DConfig) -> None:
@@ -131,7 +133,7 @@ class S4DLayer(StateSpace):
     def discretised(
         self,
     ) -> tuple[Complex128[Tensor, "channel pair"], Complex128[Tensor, "channel pair"]]:
-        """What the states are multiplied by at a step, as a logarithm, and what an input adds."""
+        """A as a logarithm, and B, over a step of dt / rate."""
         a = torch.complex(-self.log_decay.double().exp(), self.frequency.double())
         b = torch.view_as_complex(self.b.double())
         dt = rearrange(self.log_dt.double().exp() / self.rate, "channel -> channel 1")
@@ -204,7 +206,6 @@ class S4D(StateSpaceModel):
     authors' code, where the theorem halves it (C, which is random, has the same effect).
     """
 
-    name = "s4d"
     description = "diagonal state space model, causal (S4D, Gu et al. 2022)"
     citation = (
         "Gu, Gupta, Goel and Re, On the Parameterization and Initialization of Diagonal State "

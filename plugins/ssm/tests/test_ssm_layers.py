@@ -143,7 +143,7 @@ def test_scan_in_single_precision_over_16384_steps():
 
 
 def test_s4d_lin_and_inv_are_the_published_formulas():
-    """Equations 8 and 9 of the paper, for N = 4."""
+    """As the paper states them, for N = 4."""
     np.testing.assert_allclose(s4d_lin(4)[0], [-0.5, -0.5 + 1j * math.pi])
     expected = [-0.5 + 4j / math.pi * (4 / 1 - 1), -0.5 + 4j / math.pi * (4 / 3 - 1)]
     np.testing.assert_allclose(s4d_inv(4)[0], expected)
@@ -179,7 +179,7 @@ def test_s4d_legs_diagonalises_the_normal_part(size):
 
 
 def test_s4d_legs_recovers_hippo_as_it_grows():
-    """Theorem 3: the normal part with B halved answers as HiPPO-LegS does, in the limit.
+    """The paper's theorem: the normal part with B halved answers as HiPPO-LegS does, in the limit.
 
     Answers to a unit step: kernels themselves converge only on average. The first state of
     HiPPO-LegS answers 1 - exp(-t).

@@ -156,6 +156,19 @@ def test_recurrences_learn_at_their_own_rate_and_do_not_decay(name):
     assert {"c", "d"} <= {names[id(p)] for p in others.parameters}
 
 
+@pytest.mark.parametrize("name", ["s4d", "s4d bilinear", "lru"])
+@torch.no_grad()
+def test_memory_is_the_time_in_which_the_slowest_state_falls_to_1_over_e(name):
+    """Told for each layer, in time steps, at the network's sampling rate."""
+    made = network(name)
+    memory = made.learned()["memory"]
+    for steps, block in zip(memory, made.blocks, strict=True):
+        factors = block.layer.discretised()[0].exp().abs()
+        assert (factors.max() ** steps).item() == pytest.approx(math.exp(-1))
+    if name != "s4d bilinear":
+        assert made.at_rate(2.0).learned()["memory"] == pytest.approx([2 * m for m in memory])
+
+
 @pytest.mark.parametrize("name", ["s4d", "lru"])
 def test_dropout_takes_whole_channels(name):
     """What is dropped of an example is dropped at every step, and the rest scaled."""
