@@ -59,6 +59,9 @@ WRONG = {
     "unknown suite": (("leaderboard", "quik"), "did you mean 'quick'"),
     "no jobs": (("leaderboard", "quick", "--jobs", "0"), "--jobs"),
     "nothing to render": (("render", "empty"), "empty"),
+    "nothing to verify": (("verify", "empty"), "no results below empty"),
+    "nothing to compare": (("compare", "tcn", "gru"), "no results below runs"),
+    "nothing to reproduce": (("reproduce", "nothing.json"), "nothing.json"),
     "unknown info": (("info", "tiny-mpl"), "did you mean 'tiny-mlp'"),
     "no weights": (("evaluate", "tiny-sum", "tiny-mlp"), "--weights"),
     "unknown option": ((*RUN, "--colour", "red"), "--colour"),
@@ -269,8 +272,8 @@ def test_info_shows_task_and_model(seqbench):
 
 
 def test_every_training_command_takes_a_device(seqbench):
-    """`run`, `evaluate` and `leaderboard` have --device."""
-    for command in ("run", "evaluate", "leaderboard"):
+    """`run`, `evaluate`, `reproduce` and `leaderboard` have --device."""
+    for command in ("run", "evaluate", "reproduce", "leaderboard"):
         assert "--device" in seqbench(command, "--help")[1]
 
 
@@ -281,6 +284,9 @@ def test_help_needs_no_torch():
         "evaluate",
         "leaderboard",
         "render",
+        "compare",
+        "reproduce",
+        "verify",
         "info",
         "doctor",
         "schema",

@@ -44,15 +44,17 @@ def _copies(
 ) -> Iterator[Found]:
     """Runs that ended in the same bits.
 
-    Two trainings that differ in seed, model or task cannot. Otherwise they can: of two budgets
-    the best epoch may be the same, and a run's own weights may be evaluated.
+    Two trainings that differ in seed, or in the name of the model or task, cannot. Otherwise they
+    can: of two budgets the best epoch may be the same, a setting or a version may change nothing
+    here, and a run's own weights may be evaluated.
     """
     for first, *others in _groups(results, outcome):
         for path in others:
             one, other = results[first].spec, results[path].spec
             if one == other:
                 continue
-            differs = (one.seed, one.model, one.task) != (other.seed, other.model, other.task)
+            keys = [(spec.seed, spec.model.name, spec.task.name) for spec in (one, other)]
+            differs = keys[0] != keys[1]
             trained = one.train is not None and other.train is not None
             found, expected = f"the same as of {first.name}", "the outcome of its own run"
             make = Problem if differs and trained else warning
