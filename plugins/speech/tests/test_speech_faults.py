@@ -205,6 +205,17 @@ def test_clips_are_converted_once(
     assert not maps.exists() or str(converted(data)) in maps.read_text()
 
 
+def test_a_terminal_shows_a_bar(
+    data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is done, and how many clips of how many are converted."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    SC10Raw(data_dir=data).test_data()
+    shown = capfd.readouterr().err
+    assert "converting sc10-testing" in shown
+    assert "20/20" in shown
+
+
 def test_what_is_done_to_samples_does_not_reach_the_file(data: Path) -> None:
     """The mapping is private: a task cannot spoil the data of the next run."""
     train = SC10Raw(data_dir=data).fit_data().train
