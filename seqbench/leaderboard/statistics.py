@@ -147,7 +147,7 @@ def _exact_p(differences: Array) -> float:
     pmf = np.fft.irfft(transform, period)[: min(reach, total - u + 1)]
     tail = float(pmf @ np.exp(-2.0 * theta * np.arange(len(pmf))))
     scale = float(counts @ _log_cosh(theta * sizes)) - theta * observed
-    return min(1.0, 2.0 * math.exp(scale) * tail)
+    return _steady(min(1.0, 2.0 * math.exp(scale) * tail))
 
 
 def _tilt(sizes: Array, counts: Array, mean: float) -> float:
@@ -223,13 +223,13 @@ def friedman_p(ranks: npt.ArrayLike) -> float | None:
     table = np.asarray(ranks)
     if table.shape[1] < 3 or bool(np.all(table == table[:, :1])):
         return None
-    return float(friedmanchisquare(*table.T).pvalue)
+    return _steady(friedmanchisquare(*table.T).pvalue)
 
 
 def critical_difference(models: int, boards: int) -> float:
     """Nemenyi's critical difference of mean ranks at level 0.05 (Demsar 2006, section 3.2.2)."""
     q = float(studentized_range.ppf(1.0 - LEVEL, models, np.inf)) / math.sqrt(2.0)
-    return q * math.sqrt(models * (models + 1) / (6.0 * boards))
+    return _steady(q * math.sqrt(models * (models + 1) / (6.0 * boards)))
 
 
 # One row
@@ -253,7 +253,7 @@ def bootstrap_interval(scores: Array, seed: int) -> tuple[float, float]:
     weights = generator.multinomial(seeds, np.full(seeds, 1.0 / seeds), REPLICATES)
     means = (examples @ patterns * weights).sum(axis=1) / (seeds * n)
     low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    return _steady(low), _steady(high)
 
 
 def _patterns(scores: Array) -> tuple[Array, Array]:
@@ -268,3 +268,8 @@ def _patterns(scores: Array) -> tuple[Array, Array]:
     codes, counts = np.unique((1 << bits) @ scores.astype(np.int64), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return (codes[order, None] >> bits & 1).astype(np.float64), counts[order]
+
+
+def _steady(value: float) -> float:
+    """To ten digits: the last ones differ between processors, and pages are compared by bytes."""
+    return float(f"{value:.10g}")
