@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from seqbench import cli
 from seqbench.errors import ResultError
@@ -18,7 +20,7 @@ from seqbench.recipes import check_recipe
 from seqbench.resolve import resolve
 from seqbench.result import Packed, Result, Status, read_result, score_of, write_result
 from seqbench.spec import Request, RunSpec
-from seqbench.verify import Severity, verify
+from seqbench.verify import CHECKS, Severity, verify
 
 ROOT = Path(__file__).parents[1]
 OLD = sorted((ROOT / "tests" / "results").glob("v*/**/*.json"))
@@ -511,3 +513,43 @@ def test_files_are_verified_without_torch(tmp_path):
         "assert not {'torch', 'numpy', 'seqbench_rnn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+ONLY_A_RUN_CAN_TELL = {
+    *(f"spec.model.config.{name}" for name in ("hidden_size", "layers", "forget_bias")),
+    *(f"spec.train.{name}" for name in ("weight_decay", "gradient_clip", "warmup_epochs")),
+    *(f"curve.N.{name}" for name in ("train_loss", "val_loss", "val_score")),
+    *(f"cost.{name}" for name in ("parameters", "flops", "peak_bytes", "throughput")),
+    *(f"cost.{name}" for name in ("latency_seconds", "throughput_batch")),
+    *(f"provenance.{name}" for name in ("threads", "seconds")),
+    *("schema_version", "spec.model.version", "spec.seed"),
+    *("test_loss", "val.standard_error"),
+}
+"""Numbers that may be anything as far as a result by itself shows."""
+
+
+def numbers_in(data, path=""):
+    """Dotted paths of all numbers."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict | list):
+            yield from numbers_in(value, here)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield here
+
+
+@pytest.mark.parametrize("genuine", [LSTM, GRU], ids=["accuracy", "mse"])
+@pytest.mark.parametrize("value", [0, -1, 10**12, 1e308, 1e-308])
+def test_no_number_stops_verification(genuine, value):
+    """Whatever number a valid result has, checks come to an end; most are found to be changed."""
+    unnoticed = set()
+    outcome = {name: part for name, part in genuine.items() if name != "origin"}
+    for path in numbers_in(outcome):
+        try:
+            result = tampered(genuine, setting(path, value))
+        except ValidationError:
+            continue
+        if not any(problem for check in CHECKS for problem in check(result)):
+            unnoticed.add(re.sub(r"\d+", "N", path))
+    assert unnoticed <= ONLY_A_RUN_CAN_TELL

@@ -95,8 +95,7 @@ def check_validation(result: Result) -> Iterator[Problem]:
 
 def _possible(where: str, result: Result, mean: float, n: int) -> Iterator[Problem]:
     yield from _in_range(where, result, mean)
-    right = mean * n
-    if is_zero_or_one(result) and abs(right - round(right)) > 1e-6:
+    if is_zero_or_one(result) and 0 <= mean <= 1 and abs(mean * n - round(mean * n)) > 1e-6:
         yield Problem(where, mean, f"a multiple of 1/{n}: an example is right or not")
 
 

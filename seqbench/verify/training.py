@@ -65,6 +65,9 @@ def _learning_rates(result: Result, train: TrainSpec, clock: Clock) -> Iterator[
     """The rate of each epoch's last step: of the parameters that learn at the spec's own rate."""
     if len(result.curve) == 1 and definition_of(result.spec.task) is None:
         return  # how long a whole epoch is remains unknown, and so the warm-up
+    if not math.isfinite(train.warmup_epochs * clock.steps_per_epoch):
+        yield Problem("spec.train.warmup_epochs", train.warmup_epochs, "a number of epochs")
+        return
     scores = [point.val_score for point in result.curve if point.val_score is not None]
     for point in result.curve:
         factor = learning_rate_factor(
