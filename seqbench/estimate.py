@@ -126,19 +126,19 @@ def estimate(
     """
     works, errors = works_of(suite, effort.place, seeds)
     prepare_device(effort.place)
-    missing = [work for work in works if effort.is_missing(work)]
-    kinds = {_kind(work.plan): work.plan for work in missing}
+    to_do = [effort.is_missing(work) for work in works]
+    kinds = {_kind(w.plan): w.plan for w, missing in zip(works, to_do, strict=True) if missing}
     outcomes = measure_all(list(kinds.values()), effort.place, effort.jobs)
     measured = dict(zip(kinds, outcomes, strict=True))
     trials = {work.plan.spec.id for work in works if work.trial}
     items = [
         Item(
             work=work,
-            state="to do" if work in missing else _ended(work, effort),
-            measured=measured[_kind(work.plan)] if work in missing else None,
+            state="to do" if missing else _ended(work, effort),
+            measured=measured[_kind(work.plan)] if missing else None,
             trained=not work.trial and work.plan.spec.id in trials,
         )
-        for work in works
+        for work, missing in zip(works, to_do, strict=True)
     ]
     return Estimate(tuple(items), effort.jobs), errors
 
