@@ -404,7 +404,8 @@ def _entitled(boards: Iterable[Board]) -> tuple[Board, ...]:
 
     def order(board: Board) -> tuple[list[str | int], str]:
         parts = re.split(r"(\d+)", board.title)
-        return [int(part) if part.isdecimal() else part for part in parts], canonical_json(board)
+        head = board.model_copy(update={"rows": (), "groups": (), "published": ()})
+        return [int(part) if part.isdecimal() else part for part in parts], canonical_json(head)
 
     ordered = sorted(boards, key=order)
     titles = [board.title for board in ordered]

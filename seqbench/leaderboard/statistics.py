@@ -24,7 +24,7 @@ LEVEL = 0.05
 
 EXACT = "exact sign-flip test"
 DRAWS = 9_999
-REPLICATES = 2_000
+REPLICATES = 1_000
 SAMPLED = f"sign-flip test with {DRAWS:,} draws"
 
 Array = npt.NDArray[Any]
@@ -259,15 +259,15 @@ def bootstrap_interval(scores: Array, seed: int) -> tuple[float, float]:
 def _patterns(scores: Array) -> tuple[Array, Array]:
     """The distinct columns ``(pattern, seed)`` and how often each is there, the frequent first.
 
-    Scores other than 0 and 1 are hardly ever the same and are not gathered.
+    Scores other than 0 and 1, or of many seeds, are hardly ever the same and are not gathered.
     """
     seeds, n = scores.shape
-    if seeds > 62 or not _binary(scores):
+    if seeds > 16 or not _binary(scores):
         return scores.T.astype(np.float64), np.ones(n, np.int64)
     bits = np.arange(seeds)
-    codes, counts = np.unique((1 << bits) @ scores.astype(np.int64), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return (codes[order, None] >> bits & 1).astype(np.float64), counts[order]
+    counts = np.bincount((1 << bits) @ scores.astype(np.int64))
+    codes = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    return (codes[:, None] >> bits & 1).astype(np.float64), counts[codes]
 
 
 def _steady(value: float) -> float:
