@@ -119,7 +119,7 @@ function select(label, options, value, change) {
 
 const COLUMNS = [
   { key: "rank", head: "rank", best: 1, value: (row) => row.order, key_column: true,
-    cell: (row) => cell(row, "rank") || MISSING,
+    cell: (row) => (row.published == null ? cell(row, "rank") : h("span", { title: "published: never ranked" }, "publ.")),
     title: "rank among rows of 3 seeds or more; in brackets the place of a provisional row among all" },
   { key: "name", head: "model", best: 1, left: true, value: (row) => row.label.toLowerCase(), key_column: true,
     cell: nameCell, title: "MODEL:PRESET, and what was set by hand" },
@@ -152,29 +152,35 @@ const columnsOf = (board) =>
     .map((column) => ({ ...column, head: column.head ?? board.heading, best: column.best ?? (board.higher ? -1 : 1) }));
 
 function nameCell(row) {
-  const button = h("button", { type: "button", "aria-expanded": "false" }, row.name);
+  const title = pooled(row.published)?.source;
+  const button = h("button", { type: "button", "aria-expanded": "false", title }, row.name);
   button.addEventListener("click", (event) => { event.stopPropagation(); row.view.toggle(row); });
   row.button = button;
   const dot = h("span", { class: "family", "aria-hidden": "true" });
   if (row.family) dot.style.setProperty("--c", colourOf(row.family));
   const link = h("a", { class: "link", href: `#${row.anchor}`, title: "link to this row", "aria-label": `link to ${row.label}` }, "#");
   link.addEventListener("click", (event) => event.stopPropagation());
-  return [button, dot, link, [details(row), kindNote(row), pooled(row.cause)].map((text, i) =>
-    text && h("span", { class: ["more", "more kind", "more cause"][i] }, text))];
+  const notes = [details(row), kindNote(row), pooled(row.cause)].map((text, i) =>
+    text && h("span", { class: i === 2 ? "more cause" : "more" }, text));
+  return row.published == null ? [button, dot, link, notes] : [button, dot, notes, link];
 }
 
-/** What a row is that is not trained here, and by what it was selected, with the source on hover. */
+/** By what a row was selected that was not trained here, with its source on hover. */
 function kindNote(row) {
   const known = pooled(row.published) ?? pooled(row.weights);
   if (!known) return null;
-  const kind = row.published == null ? "evaluated weights" : known.source_kind === "unverified" ? "published, unverified" : "published";
-  const selection = { test: ", selected on test", unknown: ", selection unknown", validation: "" }[known.selection];
-  return h("span", { title: known.source ?? "source unknown" }, kind, h("span", { class: known.selection === "test" && "warn" }, selection));
+  const words = [
+    row.published == null && "evaluated weights",
+    known.source_kind === "unverified" && "unverified",
+    known.selection === "test" && h("span", { class: "warn" }, "selected on test"),
+    row.published == null && known.selection === "unknown" && "selection unknown",
+  ].filter(Boolean);
+  const title = `${known.source ?? "source unknown"}; selection: ${known.selection}`;
+  return words.length ? h("span", { title }, words.flatMap((word, i) => (i ? [", ", word] : [word]))) : null;
 }
 
 function scoreCell(row) {
-  const text = row.score ?? cell(row, "score");
-  return row.mean == null ? [text] : [text, interval(row)];
+  return row.score ?? [cell(row, "score"), row.mean == null ? null : interval(row)];
 }
 
 /** The range of a board's scores, without rows that are far behind the others. */
@@ -206,7 +212,7 @@ function interval(row) {
     bar.append(line);
     bar.title = `95% interval ${scoreText(row.board, row.low)} to ${scoreText(row.board, row.high)}`;
   }
-  const mean = h("b", { class: row.standing === "published" && "hollow" });
+  const mean = h("b");
   mean.style.left = `${at(row.mean)}%`;
   bar.append(mean);
   return bar;
@@ -234,7 +240,7 @@ class BoardView {
     this.element = h("section", { class: "board", id: board.anchor, "aria-label": board.title },
       h("header", {}, h("h2", {}, h("a", { href: `#${board.anchor}` }, board.title)),
         board.official === false && h("span", { class: "tag warn" }, "not the official data"),
-        board.budget === "steps" && h("span", { class: "tag" }, "step budget"), this.by),
+        board.budget === "steps" && h("span", { class: "tag" }, "step budget"), publishedToggle(board), this.by),
       h("p", { class: "about" }, `${board.about}.`), this.body, this.figures);
     this.element.style.containIntrinsicHeight = `auto ${8 + 3.1 * board.rows.length + 26}rem`;
     this.plots = figuresOf(board, () => this.shown);
@@ -303,6 +309,17 @@ class BoardView {
     row.element.classList.toggle("open", open);
     row.button.setAttribute("aria-expanded", String(open));
   }
+}
+
+/** Published numbers can be put out of the way, on all boards at once. */
+function publishedToggle(board) {
+  const count = board.rows.filter((row) => row.published != null).length;
+  if (!count) return null;
+  const box = h("input", { type: "checkbox", checked: true, onchange: () => {
+    for (const other of document.querySelectorAll(".with-published input")) other.checked = box.checked;
+    filter();
+  } });
+  return h("label", { class: "with-published" }, box, `${count} published`);
 }
 
 /** Numbers by value, text by letters; what is missing comes last either way. */
@@ -525,7 +542,7 @@ function framed({ xaxis = {}, yaxis = {}, ...layout }) {
     gridcolor: rule, linecolor: muted, tickcolor: muted, zeroline: false, showline: true, ticks: "outside",
     ticklen: 4, automargin: true, tickfont: { color: muted },
   };
-  const named = (one) => ({ ...axis, ...(one.type === "log" && { dtick: "D2" }), ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
+  const named = (one) => ({ ...axis, ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 11, color: text },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -547,10 +564,24 @@ function hover(row, ...lines) {
   return [`<b>${plain(row.name)}</b>`, short && plain(short), ...lines.map(plain)].filter(Boolean).join("<br>") + "<extra></extra>";
 }
 
+/** An axis of whole numbers up to some. */
+const wholeAxis = (title, most) => ({ title, ...(most <= 12 && { dtick: 1 }) });
+
+const epochAxis = (traces) => wholeAxis("epoch", Math.max(...traces.map(({ x }) => x.length)));
+
+/** A logarithmic axis with as many ticks a decade as there is room for. */
+function logAxis(title, values, tickformat = "~g") {
+  const positive = values.filter((value) => value > 0);
+  const span = Math.max(...positive) / Math.min(...positive);
+  if (span === 1) return { title, type: "log", tickformat, tickvals: positive };
+  return { title, type: "log", tickformat, dtick: span < 4 ? "D1" : span < 500 ? "D2" : 1 };
+}
+
 function scoreAxis(board, rows) {
   const values = rows.filter((row) => row.mean != null).map((row) => row.mean);
   const wide = board.scale === 1 && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values);
-  return { title: board.scale === 100 ? `${board.metric} (%)` : board.metric, type: wide ? "log" : "linear" };
+  const title = plain(board.scale === 100 ? `${board.metric} (%)` : board.metric);
+  return wide ? logAxis(title, values) : { title };
 }
 
 /** Begin with the scores that are not far behind; what to say of the others. */
@@ -575,17 +606,17 @@ function figuresOf(board, shown) {
 }
 
 const COSTS = [
-  { key: "parameters", name: "parameters", unit: 1, title: "parameters" },
-  { key: "flops", name: "FLOPs", unit: 1, title: "FLOPs of one forward pass" },
-  { key: "train_seconds", name: "training time", unit: 60, title: "training time (min)" },
-  { key: "latency_seconds", name: "latency", unit: 1e-3, title: "latency at batch 1 (ms)" },
-  { key: "peak_bytes", name: "peak memory", unit: 1e6, title: "peak memory (MB)" },
+  { key: "parameters", name: "parameters", unit: 1, title: "parameters", format: "~s" },
+  { key: "flops", name: "FLOPs", unit: 1, title: "FLOPs of one forward pass", format: "~s" },
+  { key: "train_seconds", name: "training time", unit: 60, title: "training time (min)", format: "~g" },
+  { key: "latency_seconds", name: "latency", unit: 1e-3, title: "latency at batch 1 (ms)", format: "~g" },
+  { key: "peak_bytes", name: "peak memory", unit: 1e6, title: "peak memory (MB)", format: "~g" },
 ];
 
 /** Scores against a cost, with the front that no other competing row is better than in both. */
 function costPlot(board, shown) {
   const has = (row, cost) => row.mean != null && row[cost.key] > 0;
-  const costs = COSTS.filter((cost) => board.rows.some((row) => has(row, cost)));
+  const costs = COSTS.filter((cost) => board.rows.filter((row) => has(row, cost)).length > 1);
   if (!costs.length) return null;
   let chosen = costs[0];
   let log = true;
@@ -604,7 +635,7 @@ function costPlot(board, shown) {
       };
     });
     const families = [...new Set(rows.map((row) => row.family))].sort();
-    const legend = families.map((family) => ({ name: family ?? "others", color: colourOf(family), glyph: glyphOf(family) }));
+    const legend = families.map((family) => ({ name: family ?? "others", color: colourOf(family), glyph: family == null ? "\u25cb" : glyphOf(family) }));
     if (rows.some((row) => row.published != null)) legend.push({ name: "hollow: published", color: ink("muted"), glyph: "\u25cb" });
     const front = frontOf(rows.filter((row) => row.position != null), board, chosen);
     if (front.length > 1) {
@@ -614,7 +645,9 @@ function costPlot(board, shown) {
       });
       legend.push({ name: "Pareto front", color: ink("muted"), dash: "dot" });
     }
-    const layout = { xaxis: { title: chosen.title, type: log ? "log" : "linear" }, yaxis: scoreAxis(board, rows) };
+    const values = rows.map((row) => row[chosen.key] / chosen.unit);
+    const xaxis = log ? logAxis(chosen.title, values, chosen.format) : { title: chosen.title, tickformat: chosen.format };
+    const layout = { xaxis, yaxis: scoreAxis(board, rows) };
     return { traces, layout, legend, note: focused(layout.yaxis, board, rows) };
   }, [
     select("Cost on the horizontal axis", costs.map((cost) => [cost.key, cost.name]), chosen.key, (key) => {
@@ -670,8 +703,8 @@ function curvePlot(board, shown) {
     const scale = chosen === "val_score" ? board.scale : 1;
     const traces = lines(drawn, (run) => run.curve?.[chosen].map((value) => (value == null ? null : value * scale)));
     const axis = chosen === "val_score" ? { ...scoreAxis(board, []), title: `validation ${scoreAxis(board, []).title}` }
-      : { title: curves.find(([key]) => key === chosen)[1], type: "log" };
-    return { traces, ...words, layout: { xaxis: { title: "epoch" }, yaxis: axis } };
+      : logAxis(curves.find(([key]) => key === chosen)[1], traces.flatMap(({ y }) => y));
+    return { traces, ...words, layout: { xaxis: epochAxis(traces), yaxis: axis } };
   }, [select("Quantity on the vertical axis", curves, chosen, (key) => { chosen = key; plot.refresh(); })]);
   return plot;
 }
@@ -683,7 +716,7 @@ function learnedPlot(board, shown) {
   const plot = new Plot("Learned, layer by layer", () => {
     const { drawn, ...words } = limited(shown(), (run) => run.learned?.[chosen]);
     const traces = lines(drawn, (run) => run.learned?.[chosen]);
-    return { traces, ...words, layout: { xaxis: { title: "layer", dtick: 1 }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" } } };
+    return { traces, ...words, layout: { xaxis: { ...epochAxis(traces), title: "layer" }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" } } };
   }, [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
   return plot;
 }
@@ -694,6 +727,7 @@ function rowFigures(row) {
   if (!runs.length) return [];
   const { scale } = row.board;
   const colour = (i) => PALETTE[i % PALETTE.length];
+  const epochs = Math.max(...runs.map((run) => run.curve.val_score.length));
   const seeds = runs.map((run, i) => ({ name: `seed ${run.seed}`, color: colour(i), dash: "solid" }));
   const score = new Plot("Validation score", () => ({
     traces: runs.flatMap((run, i) => {
@@ -702,16 +736,16 @@ function rowFigures(row) {
       return [curveOf(run, values, "validation", { color: colour(i) }), ...(run.epoch ? [best] : [])];
     }),
     legend: [...seeds, { name: "chosen epoch", color: ink("muted"), glyph: GLYPHS[0] }],
-    layout: { xaxis: { title: "epoch" }, yaxis: scoreAxis(row.board, []) },
+    layout: { xaxis: wholeAxis("epoch", epochs), yaxis: scoreAxis(row.board, []) },
   }));
-  const loss = new Plot("Loss", () => ({
-    traces: runs.flatMap((run, i) => [
+  const loss = new Plot("Loss", () => {
+    const traces = runs.flatMap((run, i) => [
       curveOf(run, run.curve.train_loss, "training", { color: colour(i), dash: "dot" }),
       curveOf(run, run.curve.val_loss, "validation", { color: colour(i) }),
-    ]),
-    legend: [...seeds, { name: "training", color: ink("muted"), dash: "dot" }, { name: "validation", color: ink("muted"), dash: "solid" }],
-    layout: { xaxis: { title: "epoch" }, yaxis: { title: "loss", type: "log" } },
-  }));
+    ]);
+    const legend = [...seeds, { name: "training", color: ink("muted"), dash: "dot" }, { name: "validation", color: ink("muted"), dash: "solid" }];
+    return { traces, legend, layout: { xaxis: epochAxis(traces), yaxis: logAxis("loss", traces.flatMap(({ y }) => y)) } };
+  });
   return [score, loss, ...learnedFigures(runs)];
 }
 
@@ -736,7 +770,7 @@ function learnedFigures(all) {
       ...Array.from({ length: Math.max(...runs.map(layersOf)) }, (_, layer) => ({ name: `layer ${layer + 1}`, ...look(layer, 0) })),
       ...(runs.length > 1 ? runs.map((run, i) => ({ name: `seed ${run.seed}`, ...look(0, i), color: ink("muted") })) : []),
     ],
-    layout: { xaxis: { title: "epoch" }, yaxis: { title: plain(chosen.replaceAll("_", " ")) } },
+    layout: { xaxis: wholeAxis("epoch", runs[0].curve.learned.length), yaxis: { title: plain(chosen.replaceAll("_", " ")) } },
   }), [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
   return [plot];
 }
@@ -775,7 +809,7 @@ function lengthPlot(group) {
     };
   });
   const legend = firsts.map((row) => ({ name: row.name, ...lineOf(row, firsts) }));
-  return { traces, legend, layout: { xaxis: { title: "length of the sequence", type: "log" }, yaxis: scoreAxis(group[0], rows) } };
+  return { traces, legend, layout: { xaxis: logAxis("length of the sequence", rows.map((row) => row.board.task.config.length)), yaxis: scoreAxis(group[0], rows) } };
 }
 
 /** One row a length: of several, the one best by validation, as in the overall table. */
@@ -840,8 +874,9 @@ function searched(row) {
 function filter() {
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const facets = FACETS.filter(({ key }) => chosen[key].size);
-  const fits = (row) => facets.every(({ key, of }) => chosen[key].has(of(row))) && words.every((word) => searched(row).includes(word));
-  const all = !words.length && !facets.length;
+  const withPublished = document.querySelector(".with-published input")?.checked ?? true;
+  const fits = (row) => (withPublished || row.published == null) && facets.every(({ key, of }) => chosen[key].has(of(row))) && words.every((word) => searched(row).includes(word));
+  const all = !words.length && !facets.length && withPublished;
   let count = 0;
   for (const board of boards) {
     const rows = all ? board.rows : board.rows.filter(fits);
@@ -861,6 +896,7 @@ function clearFilter() {
   byId("search").value = "";
   for (const box of byId("facet-list").querySelectorAll("input")) box.checked = false;
   for (const set of Object.values(chosen)) set.clear();
+  for (const box of document.querySelectorAll(".with-published input")) box.checked = true;
   filter();
 }
 
@@ -924,14 +960,21 @@ function redraw() {
   }
 }
 
+/** Everything, on white, in the width of a sheet; a plot takes its size when it is first drawn. */
 function preparePrint() {
   root.dataset.printing = "";
   buildAll();
   for (const plot of Plot.all) {
-    if (!plot.canvas.checkVisibility()) continue;
+    Plotly.purge(plot.canvas);
     plot.stale = true;
-    plot.draw(true);
+    plot.draw(plot.canvas.checkVisibility());
   }
+}
+
+function endPrint() {
+  delete root.dataset.printing;
+  for (const plot of Plot.all) Plotly.purge(plot.canvas);
+  redraw();
 }
 
 /* The page. */
@@ -994,7 +1037,7 @@ byId("theme").addEventListener("click", switchTheme);
 darkSystem.addEventListener("change", redraw);
 addEventListener("hashchange", follow);
 addEventListener("beforeprint", preparePrint);
-addEventListener("afterprint", () => { delete root.dataset.printing; redraw(); });
+addEventListener("afterprint", endPrint);
 document.addEventListener("click", ({ target }) => { if (!byId("facets").contains(target)) byId("facets").open = false; });
 document.addEventListener("keydown", ({ key }) => { if (key === "Escape") byId("facets").open = false; });
 if (location.hash) follow();
