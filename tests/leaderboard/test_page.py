@@ -371,6 +371,22 @@ def test_a_row_opens_to_everything_about_it(pages, open_page, name):
     assert button.get_attribute("aria-expanded") == "false"
 
 
+def test_published_rows_can_be_hidden(pages, open_page):
+    """On all boards at once; they say that they are published, and by what they were selected."""
+    page = open_page(pages["suite"])
+    row = page.locator("tr.published", has_text="S4")
+    assert row.locator("td.rank").text_content() == "publ."
+    assert "selected on test" in row.text_content()
+    row.get_by_role("button").click()
+    link = page.locator("tr.details a", has_text="arXiv:2111.00396")
+    assert link.get_attribute("href") == "https://arxiv.org/abs/2111.00396"
+    minus = page.locator("#board-smnist tr", has_text="gru:default").locator("td.minus_published")
+    assert minus.text_content() == "+0.60"
+    page.get_by_role("checkbox", name="3 published").uncheck()
+    assert page.locator("tr.published:visible, tr.details:visible").count() == 0
+    assert page.locator("tr.ranked:visible").count() > 0
+
+
 def test_an_open_row_draws_what_its_runs_learned(pages, open_page):
     """Curves of every seed, and kernel sizes epoch by epoch."""
     page = open_page(pages["suite"])
