@@ -103,8 +103,10 @@ def test_a_wheel_has_the_file_beside_the_code(tmp_path):
     shutil.copytree(package, tmp_path / "seqbench", ignore=ignore)
     shutil.copy(ROOT / source, tmp_path / target)
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import seqbench.leaderboard as l; "
-        "assert l.__file__.startswith(sys.path[0]); print(len(l.load_published()))"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
+        "from seqbench.leaderboard import published; "
+        "assert published.__file__.startswith(sys.path[0]); "
+        "print(len(published.load_published()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
