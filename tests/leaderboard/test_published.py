@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from seqbench import registry
 from seqbench.errors import ResultError
 from seqbench.leaderboard import load_published
 from seqbench.model import load_model
+from seqbench.spec import canonical_json
+from seqbench.task import load_task
 
 ROOT = Path(__file__).parents[2]
 ENTRY = {"model": "S4", "task": "smnist", "score": 0.9, "source": "a", "source_kind": "paper"}
@@ -29,10 +32,14 @@ def test_every_row_named_is_one_of_ours():
 
 
 def test_every_task_is_one_of_ours():
-    """Installed, or of the plugin for speech, which pins its own torch."""
-    tasks = set(registry.entries(registry.TASKS))
-    speech = {"sc10-raw", "sc10-raw-kidger", "sc10-mfcc", "sc35-raw"}
-    assert {one.task for one in load_published()} <= tasks | speech
+    """With its whole config, if it is installed; the plugin for speech pins its own torch."""
+    installed = set(registry.entries(registry.TASKS))
+    for task, config in {(one.task, canonical_json(one.task_config)) for one in load_published()}:
+        if task in installed:
+            whole = asdict(load_task(task).Config(**json.loads(config)))
+            assert canonical_json(whole) == config
+        else:
+            assert task in {"sc10-raw-kidger", "sc10-mfcc", "sc35-raw"}
 
 
 def test_a_number_that_was_not_read_in_its_source_is_marked():
