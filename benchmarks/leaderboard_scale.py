@@ -1,12 +1,12 @@
 """How long a leaderboard of many results takes: to read, rank and render, and to use in a browser.
 
 Synthetic results are made and written: boards of equal size, rows of three seeds, learning curves
-of ten epochs, scores over 1,000 test examples; one row in eight lost a seed and one in forty all.
+of ten epochs, scores over test examples; one row in eight lost a seed and one in forty all.
 Then `seqbench render` is timed as it is run, and part by part in this process, and the page is
 opened in headless Chromium: until it shows its first tables, until all are built, and how long
 sorting, filtering, opening a row and following a link to one take, each until it is painted.
 
-    python benchmarks/leaderboard_scale.py [--boards 50] [--rows 67] [--keep DIR]
+    python benchmarks/leaderboard_scale.py [--boards 50] [--rows 67] [--examples 1000] [--keep DIR]
 
 Chromium is SEQBENCH_CHROMIUM or /usr/bin/chromium; without it only the first part is measured.
 """
@@ -34,7 +34,9 @@ from seqbench.leaderboard import (
     render_csv,
     render_html,
     render_json,
+    render_latex,
     render_markdown,
+    terminal,
 )
 from seqbench.result import (
     Cost,
@@ -54,19 +56,20 @@ from seqbench.result import (
 from seqbench.spec import Component, RunSpec, TrainSpec
 
 FAMILIES = ("rnn", "lstm", "gru", "tcn", "ckconv", "flexconv", "s4d", "lru", "transformer")
-SEEDS, EPOCHS, EXAMPLES = 3, 10, 1000
+SEEDS, EPOCHS = 3, 10
 
 
-def results_of(boards: int, rows: int) -> Iterator[Result]:
+def results_of(boards: int, rows: int, examples: int) -> Iterator[Result]:
     """The synthetic results, the same every time."""
     for board in range(boards):
         for row in range(rows):
             lost = SEEDS if row % 40 == 39 else int(row % 8 == 7)
             for seed in range(SEEDS):
-                yield _result(board, row, seed, ended_well=seed >= lost)
+                yield _result(board, row, seed, examples if seed >= lost else 0)
 
 
-def _result(board: int, row: int, seed: int, *, ended_well: bool) -> Result:
+def _result(board: int, row: int, seed: int, examples: int) -> Result:
+    """One run, tested on this many examples; on none if it failed."""
     generator = random.Random(f"{board}/{row}/{seed}")
     family = FAMILIES[row % len(FAMILIES)]
     spec = RunSpec(
@@ -80,8 +83,8 @@ def _result(board: int, row: int, seed: int, *, ended_well: bool) -> Result:
         "status": Status.FAILED,
         "error": "RuntimeError: no memory\nat step 3",
     }
-    if ended_well:
-        scores = [float(generator.random() < well) for _ in range(EXAMPLES)]
+    if examples:
+        scores = [float(generator.random() < well) for _ in range(examples)]
         fields = {
             "status": Status.OK,
             "val": score_of(scores),
@@ -173,8 +176,9 @@ def measure_rendering(directory: Path) -> None:
     results, errors = timed("read and check", lambda: read_results(directory))
     assert not errors, errors[0]  # noqa: S101
     leaderboard = timed("rank", lambda: rank(results, load_published()))
-    for render in (render_json, render_markdown, render_csv):
+    for render in (render_json, render_markdown, render_csv, render_latex):
         timed(render.__name__, lambda render=render: render(leaderboard))
+    timed("terminal", lambda: list(terminal(leaderboard)))
     timed("render_html", lambda: render_html(leaderboard, counted(results)))
     print(f"| size of index.html | {(directory / 'index.html').stat().st_size / 1e6:.1f} MB | |")
 
@@ -238,12 +242,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boards", type=int, default=50)
     parser.add_argument("--rows", type=int, default=67, help="a board")
+    parser.add_argument("--examples", type=int, default=1000, help="of a test")
     parser.add_argument("--keep", type=Path, help="where results and pages go and stay")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         directory = arguments.keep or Path(folder)
         count = 0
-        for result in results_of(arguments.boards, arguments.rows):
+        for result in results_of(arguments.boards, arguments.rows, arguments.examples):
             write_result(result, directory)
             count += 1
         print(f"{count} results, {arguments.boards} boards of {arguments.rows} rows\n")

@@ -278,7 +278,7 @@ def test_every_training_command_takes_a_device(seqbench):
 
 
 def test_help_needs_no_torch():
-    """--help of every command, and `list`, leave torch alone."""
+    """--help of every command, and `list`, leave torch alone, and NumPy and SciPy."""
     commands = [
         "run",
         "evaluate",
@@ -299,7 +299,8 @@ def test_help_needs_no_torch():
         f"for call in {calls!r}:\n"
         "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "        main(call)\n"
-        "assert 'torch' not in sys.modules"
+        "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
