@@ -36,7 +36,6 @@ COLUMNS = (
     "settings",
 )
 
-
 PUBLISHED_COLUMNS = ("model", "score", "params", "selected on", "variant", "source")
 
 
@@ -105,8 +104,8 @@ def published_cells(board: Board, published: Published) -> tuple[str, ...]:
 def letters(groups: Sequence[Sequence[str]]) -> dict[str, str]:
     """The letters of each member of a group: two members that share one do not differ."""
     found: dict[str, str] = {}
-    for number_, group in enumerate(groups):
-        turn, letter = divmod(number_, 26)
+    for index, group in enumerate(groups):
+        turn, letter = divmod(index, 26)
         for member in group:
             name = string.ascii_lowercase[letter] + (str(turn) if turn else "")
             found[member] = found.get(member, "") + name
@@ -140,7 +139,7 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
     if any(board.groups for board in boards):
         notes.append(
             "rows that share a letter do not differ: by a paired test of the first and the last of "
-            "a group, at level 0.05 over all pairs of the board, which is more cautious than p"
+            "a group, at level 0.05 over all pairs of the board (Bonferroni)"
         )
     if any(row.weights for row in rows):
         notes.append(
@@ -167,8 +166,8 @@ def statistics_notes(boards: Sequence[Board]) -> list[str]:
     if tests := sorted({row.below.test for row in rows if row.below}):
         notes.append(
             f"p: {' or '.join(tests)} against the row below, paired over the same test examples, "
-            "adjusted by Holm's method over the board; it is of the trained networks, not of "
-            "seeds that were not trained"
+            "adjusted by Holm's method over these tests, so less cautious than the letters; it is "
+            "of the trained networks, not of seeds that were not trained"
         )
     if any(row.minus_published is not None for row in rows):
         notes.append(
