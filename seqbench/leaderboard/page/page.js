@@ -90,10 +90,16 @@ function linked(text) {
 }
 
 function definitions(pairs, isSet = () => false) {
-  return h("dl", {}, pairs.filter(([, value]) => value != null && value !== "").map(([name, value]) => [
-    h("dt", {}, name),
-    h("dd", isSet(name) ? { class: "set", title: "set by hand" } : {}, value),
-  ]));
+  return h(
+    "dl",
+    {},
+    pairs
+      .filter(([, value]) => value != null && value !== "")
+      .map(([name, value]) => [
+        h("dt", {}, name),
+        h("dd", isSet(name) ? { class: "set", title: "set by hand" } : {}, value),
+      ]),
+  );
 }
 
 const titled = (title, ...children) => h("section", {}, h("h3", {}, title), ...children);
@@ -106,62 +112,137 @@ async function copy(text, button) {
     getSelection().selectAllChildren(button.previousElementSibling);
     button.textContent = "Selected: copy it";
   }
-  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  setTimeout(() => {
+    button.textContent = "Copy";
+  }, 2000);
 }
 
-function select(label, options, value, change) {
-  const list = h("select", { "aria-label": label, onchange: () => change(list.value) },
-    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
-  return list;
+function select(label, options, chosen, change) {
+  return h(
+    "select",
+    { "aria-label": label, onchange: ({ target }) => change(target.value) },
+    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+  );
 }
 
-/* Columns of a board. `best` is the direction in which a first click sorts. */
+/** A table of strings or elements; `columns` are pairs of a heading and what a row has there. */
+function tableOf(columns, rows, attributes) {
+  return h(
+    "table",
+    attributes,
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        columns.map(([head]) => h("th", { scope: "col" }, head)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rows.map((row) =>
+        h(
+          "tr",
+          {},
+          columns.map(([, value]) => h("td", {}, value(row))),
+        ),
+      ),
+    ),
+  );
+}
+
+/* Columns of a board. `best` is the direction in which a first click sorts, -1 for the largest first
+   and none for that of the metric; `kept` columns stay on a narrow screen; `optional` ones need a value. */
+
+/** A column that shows what the text pages show. */
+const said = (key, name, best, title, more) => ({
+  key,
+  head: name,
+  best,
+  title,
+  value: (row) => row[key],
+  cell: (row) => cell(row, name),
+  ...more,
+});
 
 const COLUMNS = [
-  { key: "rank", head: "rank", best: 1, value: (row) => row.order, key_column: true,
-    cell: (row) => (row.published == null ? cell(row, "rank") : h("span", { title: "published: never ranked" }, "publ.")),
-    title: "rank among rows of 3 seeds or more; in brackets the place of a provisional row among all" },
-  { key: "name", head: "model", best: 1, left: true, value: (row) => row.label.toLowerCase(), key_column: true,
-    cell: nameCell, title: "MODEL:PRESET, and what was set by hand" },
-  { key: "score", head: null, key_column: true, value: (row) => row.mean, cell: scoreCell,
-    title: "mean over seeds \u00b1 standard deviation; beneath it, its 95% interval" },
-  { key: "groups", head: "alike", best: 1, left: true, value: (row) => row.groups, optional: true,
-    cell: (row) => row.groups ?? "", title: "rows that share a letter do not differ by a paired test" },
-  { key: "minus_published", head: "\u2212 publ.", best: -1, value: (row) => row.minus_published, optional: true,
-    cell: publishedCell, title: "measured minus published" },
-  { key: "seeds", head: "seeds", best: -1, value: (row) => row.seeds, cell: (row) => cell(row, "seeds"),
-    title: "seeds that ended well, of all" },
-  { key: "val", head: "val", value: (row) => row.val, cell: (row) => cell(row, "val"),
-    title: "validation score" },
-  { key: "parameters", head: "params", best: 1, value: (row) => row.parameters,
-    cell: (row) => cell(row, "params") || (row.parameters?.toLocaleString("en") ?? "") },
-  { key: "flops", head: "FLOPs", best: 1, value: (row) => row.flops, cell: (row) => cell(row, "FLOPs"),
-    title: "of one forward pass for one example" },
-  { key: "train_seconds", head: "train", best: 1, value: (row) => row.train_seconds,
-    cell: (row) => cell(row, "train"), title: "time of training, median over seeds" },
-  { key: "latency_seconds", head: "latency", best: 1, value: (row) => row.latency_seconds,
-    cell: (row) => cell(row, "latency"), title: "of one forward pass at batch 1" },
-  { key: "peak_bytes", head: "peak", best: 1, value: (row) => row.peak_bytes,
-    cell: (row) => cell(row, "peak"), title: "peak memory: resident on a CPU, allocated on a GPU" },
-  { key: "settings", head: "settings", best: 1, left: true, value: (row) => (row.weights == null ? row.settings : null),
-    cell: (row) => (row.weights == null && row.settings) || "", title: "published recipe, searched by validation, or custom" },
+  said("rank", "rank", 1, "rank among rows of 3 seeds or more; in brackets the place of a provisional row among all", {
+    kept: true,
+    value: (row) => row.order,
+    cell: rankCell,
+  }),
+  said("name", "model", 1, "MODEL:PRESET, and what was set by hand", {
+    kept: true,
+    left: true,
+    value: (row) => row.label.toLowerCase(),
+    cell: nameCell,
+  }),
+  said("score", null, null, "mean over seeds \u00b1 standard deviation; beneath it, its 95% interval", {
+    kept: true,
+    value: (row) => row.mean,
+    cell: scoreCell,
+  }),
+  said("groups", "alike", 1, "rows that share a letter do not differ by a paired test", {
+    left: true,
+    optional: true,
+    cell: (row) => row.groups ?? "",
+  }),
+  said("minus_published", "\u2212 publ.", -1, "measured minus published", { optional: true, cell: publishedCell }),
+  said("seeds", "seeds", -1, "seeds that ended well, of all"),
+  said("val", "val", null, "validation score"),
+  said("parameters", "params", 1, "parameters", {
+    cell: (row) => cell(row, "params") || (row.parameters?.toLocaleString("en") ?? ""),
+  }),
+  said("flops", "FLOPs", 1, "of one forward pass for one example"),
+  said("train_seconds", "train", 1, "time of training, median over seeds"),
+  said("latency_seconds", "latency", 1, "of one forward pass at batch 1"),
+  said("peak_bytes", "peak", 1, "peak memory: resident on a CPU, allocated on a GPU"),
+  said("settings", "settings", 1, "published recipe, searched by validation, or custom", {
+    left: true,
+    value: (row) => (row.weights == null ? row.settings : null),
+    cell: (row) => (row.weights == null && row.settings) || "",
+  }),
 ];
 
 const columnsOf = (board) =>
-  COLUMNS.filter((column) => !column.optional || board.rows.some((row) => column.value(row) != null))
-    .map((column) => ({ ...column, head: column.head ?? board.heading, best: column.best ?? (board.higher ? -1 : 1) }));
+  COLUMNS.filter((column) => !column.optional || board.rows.some((row) => column.value(row) != null)).map((column) => ({
+    ...column,
+    head: column.head ?? board.heading,
+    best: column.best ?? (board.higher ? -1 : 1),
+  }));
+
+const classOf = (column, ...more) => [column.left && "left", column.kept && "key", ...more].filter(Boolean).join(" ");
+
+function rankCell(row) {
+  return row.published == null ? cell(row, "rank") : h("span", { title: "published: never ranked" }, "publ.");
+}
 
 function nameCell(row) {
   const title = pooled(row.published)?.source;
   const button = h("button", { type: "button", "aria-expanded": "false", title }, row.name);
-  button.addEventListener("click", (event) => { event.stopPropagation(); row.view.toggle(row); });
+  button.addEventListener("click", (event) => {
+    event.stopPropagation();
+    row.view.toggle(row);
+  });
   row.button = button;
   const dot = h("span", { class: "family", "aria-hidden": "true" });
   if (row.family) dot.style.setProperty("--c", colourOf(row.family));
-  const link = h("a", { class: "link", href: `#${row.anchor}`, title: "link to this row", "aria-label": `link to ${row.label}` }, "#");
+  const link = h(
+    "a",
+    {
+      class: "link",
+      href: `#${row.anchor}`,
+      title: "link to this row",
+      "aria-label": `link to ${row.label}`,
+    },
+    "#",
+  );
   link.addEventListener("click", (event) => event.stopPropagation());
-  const notes = [details(row), kindNote(row), pooled(row.cause)].map((text, i) =>
-    text && h("span", { class: i === 2 ? "more cause" : "more" }, text));
+  const notes = [details(row), kindNote(row), pooled(row.cause)].map(
+    (text, i) => text && h("span", { class: i === 2 ? "more cause" : "more" }, text),
+  );
   return row.published == null ? [button, dot, link, notes] : [button, dot, notes, link];
 }
 
@@ -176,7 +257,13 @@ function kindNote(row) {
     row.published == null && known.selection === "unknown" && "selection unknown",
   ].filter(Boolean);
   const title = `${known.source ?? "source unknown"}; selection: ${known.selection}`;
-  return words.length ? h("span", { title }, words.flatMap((word, i) => (i ? [", ", word] : [word]))) : null;
+  return words.length
+    ? h(
+        "span",
+        { title },
+        words.flatMap((word, i) => (i ? [", ", word] : [word])),
+      )
+    : null;
 }
 
 function scoreCell(row) {
@@ -233,15 +320,40 @@ class BoardView {
     this.sorted = null;
     this.shown = board.rows;
     for (const row of board.rows) row.view = this;
-    this.body = h("div", { class: "box", tabindex: "0", role: "region", "aria-label": board.title });
+    this.body = h("div", {
+      class: "box",
+      tabindex: "0",
+      role: "region",
+      "aria-label": board.title,
+    });
     this.figures = h("div", { class: "figures" });
-    this.by = h("label", { class: "by" }, "sort by ", select("Sort by",
-      this.columns.map((column) => [column.key, column.head]), "rank", (key) => this.sort(key)));
-    this.element = h("section", { class: "board", id: board.anchor, "aria-label": board.title },
-      h("header", {}, h("h2", {}, h("a", { href: `#${board.anchor}` }, board.title)),
+    this.by = h(
+      "label",
+      { class: "by" },
+      "sort by ",
+      select(
+        "Sort by",
+        this.columns.map((column) => [column.key, column.head]),
+        "rank",
+        (key) => this.sort(key),
+      ),
+    );
+    this.element = h(
+      "section",
+      { class: "board", id: board.anchor, "aria-label": board.title },
+      h(
+        "header",
+        {},
+        h("h2", {}, h("a", { href: `#${board.anchor}` }, board.title)),
         board.official === false && h("span", { class: "tag warn" }, "not the official data"),
-        board.budget === "steps" && h("span", { class: "tag" }, "step budget"), publishedToggle(board), this.by),
-      h("p", { class: "about" }, `${board.about}.`), this.body, this.figures);
+        board.budget === "steps" && h("span", { class: "tag" }, "step budget"),
+        publishedToggle(board),
+        this.by,
+      ),
+      h("p", { class: "about" }, `${board.about}.`),
+      this.body,
+      this.figures,
+    );
     this.element.style.containIntrinsicHeight = `auto ${8 + 3.1 * board.rows.length + 26}rem`;
     this.plots = figuresOf(board, () => this.shown);
     this.figures.append(...this.plots.map((plot) => plot.element));
@@ -250,19 +362,43 @@ class BoardView {
   build() {
     if (this.table) return;
     this.heads = this.columns.map((column) =>
-      h("th", { scope: "col", class: [column.left && "left", column.key_column && "key"].filter(Boolean).join(" "), title: column.title },
-        h("button", { type: "button", onclick: () => this.sort(column.key) }, column.head)));
-    this.rows = h("tbody", {}, this.board.rows.map((row) => this.line(row)));
+      h(
+        "th",
+        {
+          scope: "col",
+          class: classOf(column),
+          title: column.title,
+        },
+        h("button", { type: "button", onclick: () => this.sort(column.key) }, column.head),
+      ),
+    );
+    this.rows = h(
+      "tbody",
+      {},
+      this.board.rows.map((row) => this.line(row)),
+    );
     this.table = h("table", {}, h("thead", {}, h("tr", {}, this.heads)), this.rows);
     this.body.replaceChildren(this.table);
     this.show(this.shown);
   }
 
   line(row) {
-    row.element = h("tr", { class: `row ${row.standing}`, id: row.anchor },
+    row.element = h(
+      "tr",
+      { class: `row ${row.standing}`, id: row.anchor },
       this.columns.map((column) =>
-        h("td", { class: [column.key, column.left && "left", column.key_column && "key"].filter(Boolean).join(" ") }, column.cell(row))));
-    row.element.addEventListener("click", () => { if (!String(getSelection())) this.toggle(row); });
+        h(
+          "td",
+          {
+            class: classOf(column, column.key),
+          },
+          column.cell(row),
+        ),
+      ),
+    );
+    row.element.addEventListener("click", () => {
+      if (!String(getSelection())) this.toggle(row);
+    });
     return row.element;
   }
 
@@ -289,7 +425,8 @@ class BoardView {
     this.sorted = turn === 0 ? null : { key, direction: turn };
     const order = this.sorted ? compareBy(column.value, turn) : (a, b) => a.order - b.order;
     this.heads.forEach((head, i) => {
-      if (this.sorted && this.columns[i].key === key) head.setAttribute("aria-sort", turn > 0 ? "ascending" : "descending");
+      if (this.sorted && this.columns[i].key === key)
+        head.setAttribute("aria-sort", turn > 0 ? "ascending" : "descending");
       else head.removeAttribute("aria-sort");
     });
     this.by.querySelector("select").value = this.sorted ? key : "rank";
@@ -315,10 +452,14 @@ class BoardView {
 function publishedToggle(board) {
   const count = board.rows.filter((row) => row.published != null).length;
   if (!count) return null;
-  const box = h("input", { type: "checkbox", checked: true, onchange: () => {
-    for (const other of document.querySelectorAll(".with-published input")) other.checked = box.checked;
-    filter();
-  } });
+  const box = h("input", {
+    type: "checkbox",
+    checked: true,
+    onchange: () => {
+      for (const other of document.querySelectorAll(".with-published input")) other.checked = box.checked;
+      filter();
+    },
+  });
   return h("label", { class: "with-published" }, box, `${count} published`);
 }
 
@@ -340,13 +481,17 @@ function panelOf(row) {
 
 function publishedPanel(row) {
   const published = pooled(row.published);
-  const rest = Object.entries(published).filter(([name]) => !["model", "score", "source", "task", "task_config", "metric"].includes(name));
+  const rest = Object.entries(published).filter(
+    ([name]) => !["model", "score", "source", "task", "task_config", "metric"].includes(name),
+  );
   return [
     h("p", { class: "small" }, "A published number: it stands beside the measured ones and is ranked with none."),
     definitions([
       ["score", row.score],
       ["source", h("span", {}, linked(published.source))],
-      ...rest.filter(([, value]) => value != null).map(([name, value]) => [name.replaceAll("_", " "), h("span", {}, linked(spelled(value)))]),
+      ...rest
+        .filter(([, value]) => value != null)
+        .map(([name, value]) => [name.replaceAll("_", " "), h("span", {}, linked(spelled(value)))]),
     ]),
   ];
 }
@@ -354,32 +499,52 @@ function publishedPanel(row) {
 function measuredPanel(row) {
   const task = row.board.task;
   const overrides = pooled(row.overrides) ?? {};
-  const of = (kind, value) => (Object.keys(value).length ? definitions(
-    flattened(value).map(([name, part]) => [name, part === null ? "none" : spelled(part)]),
-    (name) => `${kind}.${name}` in overrides) : h("p", { class: "small" }, "nothing to set"));
+  const of = (kind, value) =>
+    Object.keys(value).length
+      ? definitions(
+          flattened(value).map(([name, part]) => [name, part === null ? "none" : spelled(part)]),
+          (name) => `${kind}.${name}` in overrides,
+        )
+      : h("p", { class: "small" }, "nothing to set");
   const weights = pooled(row.weights);
   const model = pooled(row.model);
   const plots = rowFigures(row);
   return [
     titled("Do it again", ...commands(row)),
     titled("Runs", h("div", { class: "scroll" }, runsTable(row)), ...errorsOf(row)),
-    plots.length ? h("div", { class: "figures" }, plots.map((plot) => plot.element)) : null,
-    h("div", { class: "columns" },
+    plots.length
+      ? h(
+          "div",
+          { class: "figures" },
+          plots.map((plot) => plot.element),
+        )
+      : null,
+    h(
+      "div",
+      { class: "columns" },
       titled("Result", definitions(outcome(row))),
       titled(`Task: ${task.name}, version ${task.version}`, of("task", task.config)),
       titled(`Model: ${model.name}, version ${model.version}`, of("model", model.config)),
       row.train == null ? null : titled("Training", of("train", pooled(row.train))),
-      weights && titled("Weights", definitions([["SHA-256", row.weights_sha256], ...Object.entries(weights).map(([name, value]) => [name, value && h("span", {}, linked(value))])])),
-      ...provenances(row)),
+      weights &&
+        titled(
+          "Weights",
+          definitions([
+            ["SHA-256", row.weights_sha256],
+            ...Object.entries(weights).map(([name, value]) => [name, value && h("span", {}, linked(value))]),
+          ]),
+        ),
+      ...provenances(row),
+    ),
   ].filter(Boolean);
 }
 
 function commands(row) {
   const trained = row.train != null;
   const again = row.runs.map((run) => (trained ? `${row.command} --seed ${run.seed}` : row.command));
-  const lines = [...new Set(again)].join("\n");
+  const every = [...new Set(again)].join("\n");
   const file = `seqbench reproduce ${row.path}`;
-  return [lines, file].map((text) => {
+  return [every, file].map((text) => {
     const button = h("button", { type: "button", class: "plain", onclick: () => copy(text, button) }, "Copy");
     const words = text.split(/(\n| (?=--))/).map((word, i) => (i % 2 ? word : h("span", { class: "option" }, word)));
     return h("div", { class: "command" }, h("pre", {}, words), button);
@@ -391,21 +556,36 @@ function runsTable(row) {
   const score = (value) => (value == null ? MISSING : scoreText(row.board, value));
   const columns = [
     ["seed", (run) => run.seed],
-    ["test", (run) => (run.test == null ? h("span", { class: "bad" }, run.status) : `${score(run.test)} \u00b1 ${score(run.standard_error)}`)],
+    [
+      "test",
+      (run) =>
+        run.test == null
+          ? h("span", { class: "bad" }, run.status)
+          : `${score(run.test)} \u00b1 ${score(run.standard_error)}`,
+    ],
     ["val", (run) => score(run.val)],
     ["epoch", (run) => (run.epoch == null ? MISSING : `${run.epoch} of ${run.curve?.val_score.length ?? "?"}`)],
-    ...names.map((name) => [name.replaceAll("_", " "), (run) => run.learned?.[name]?.map(number).join(", ") ?? MISSING]),
+    ...names.map((name) => [
+      name.replaceAll("_", " "),
+      (run) => run.learned?.[name]?.map(number).join(", ") ?? MISSING,
+    ]),
     ["started", (run) => run.started_at.slice(0, 16).replace("T", " ")],
     ["run", (run) => h("code", {}, run.id)],
   ];
-  return h("table", { class: "seeds" },
-    h("thead", {}, h("tr", {}, columns.map(([head]) => h("th", { scope: "col" }, head)))),
-    h("tbody", {}, row.runs.map((run) => h("tr", {}, columns.map(([, value]) => h("td", {}, value(run)))))));
+  return tableOf(columns, row.runs, { class: "seeds" });
 }
 
 function errorsOf(row) {
-  return row.runs.filter((run) => run.error != null).map((run) =>
-    h("details", {}, h("summary", { class: "bad" }, `seed ${run.seed}: ${run.status}`), h("pre", { class: "error" }, pooled(run.error))));
+  return row.runs
+    .filter((run) => run.error != null)
+    .map((run) =>
+      h(
+        "details",
+        {},
+        h("summary", { class: "bad" }, `seed ${run.seed}: ${run.status}`),
+        h("pre", { class: "error" }, pooled(run.error)),
+      ),
+    );
 }
 
 function outcome(row) {
@@ -416,7 +596,11 @@ function outcome(row) {
     [row.board.metric, cell(row, "score")],
     ["95% interval", row.low == null ? null : `${scoreText(row.board, row.low)} to ${scoreText(row.board, row.high)}`],
     ["minus published", minusPublished(row)],
-    ["against the next", below && `${signed(below.difference * row.board.scale, row.board.scale === 100 ? 2 : 4)} over ${other?.label ?? below.other}, p = ${probability(below.p_adjusted)} (${below.test} over ${below.n.toLocaleString("en")} examples, Holm)`],
+    [
+      "against the next",
+      below &&
+        `${signed(below.difference * row.board.scale, row.board.scale === 100 ? 2 : 4)} over ${other?.label ?? below.other}, p = ${probability(below.p_adjusted)} (${below.test} over ${below.n.toLocaleString("en")} examples, Holm)`,
+    ],
     ["parameters", cell(row, "params")],
     ["FLOPs", cell(row, "FLOPs")],
     ["training", cell(row, "train")],
@@ -436,28 +620,59 @@ function provenances(row) {
     const plugin = ({ distribution, version, entry_point: point }) => `${distribution} ${version} (${point})`;
     const commit = where.commit && [h("code", {}, where.commit), where.dirty ? " with changes" : ""];
     const seeds = runs.length < row.runs.length ? `, seed ${runs.map((run) => run.seed).join(", ")}` : "";
-    return titled(`Provenance${seeds}`, definitions([
-      ["machine", `${where.device_name}, ${where.device}, ${where.threads} thread${where.threads === 1 ? "" : "s"}`],
-      ["platform", where.platform],
-      ["commit", commit && h("span", {}, commit)],
-      ["seqbench", where.seqbench],
-      ["task from", plugin(where.task_plugin)],
-      ["model from", plugin(where.model_plugin)],
-      ["packages", [`Python ${where.python}`, ...Object.entries(where.packages).map((pair) => pair.join(" "))].join(", ")],
-      ...(data ? [
-        ["data", data.official ? "official" : `not official: ${data.label ?? "unnamed"}`],
-        ["training data", h("code", {}, data.fit_sha256)],
-        ["test data", data.test_sha256 && h("code", {}, data.test_sha256)],
-      ] : []),
-    ]));
+    return titled(
+      `Provenance${seeds}`,
+      definitions([
+        ["machine", `${where.device_name}, ${where.device}, ${where.threads} thread${where.threads === 1 ? "" : "s"}`],
+        ["platform", where.platform],
+        ["commit", commit && h("span", {}, commit)],
+        ["seqbench", where.seqbench],
+        ["task from", plugin(where.task_plugin)],
+        ["model from", plugin(where.model_plugin)],
+        [
+          "packages",
+          [`Python ${where.python}`, ...Object.entries(where.packages).map((pair) => pair.join(" "))].join(", "),
+        ],
+        ...(data
+          ? [
+              ["data", data.official ? "official" : `not official: ${data.label ?? "unnamed"}`],
+              ["training data", h("code", {}, data.fit_sha256)],
+              ["test data", data.test_sha256 && h("code", {}, data.test_sha256)],
+            ]
+          : []),
+      ]),
+    );
   });
 }
 
 /* Plots: drawn when they come into view, and again when theme, filter or a choice changes. */
 
-const PALETTE = ["#4269d0", "#efa018", "#e8604f", "#3ca951", "#a463f2", "#38a5a5", "#e377b0", "#9c6b4e", "#7f8fa6", "#b5a300"];
-const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon"];
+const PALETTE = [
+  "#4269d0",
+  "#efa018",
+  "#e8604f",
+  "#3ca951",
+  "#a463f2",
+  "#38a5a5",
+  "#e377b0",
+  "#9c6b4e",
+  "#7f8fa6",
+  "#b5a300",
+];
+const SYMBOLS = [
+  "circle",
+  "diamond",
+  "square",
+  "triangle-up",
+  "cross",
+  "x",
+  "triangle-down",
+  "star",
+  "pentagon",
+  "hexagon",
+];
 const GLYPHS = "\u25cf\u25c6\u25a0\u25b2\u271a\u2716\u25bc\u2605\u2b1f\u2b22";
+const HOLLOW = "\u25cb";
 const DASHES = ["solid", "dash", "dot"];
 const ROWS_DRAWN = 12;
 
@@ -474,8 +689,8 @@ function ink(name) {
   return getComputedStyle(probe).color;
 }
 
-/** Text for Plotly, which would take some tags for markup. */
-const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+/** Text for Plotly, which would take some tags and %{...} for its own. */
+const plain = (text) => text.replace(/[&<>{]/g, (mark) => `&#${mark.charCodeAt(0)};`);
 
 const touch = matchMedia("(pointer: coarse)").matches;
 
@@ -488,24 +703,59 @@ const CONFIG = {
   plotlyServerURL: "",
 };
 
-const inView = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    target.plot.inView = isIntersecting;
-    target.plot.draw();
-  }
-}, { rootMargin: "200px" });
+const inView = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      target.plot.inView = isIntersecting;
+      target.plot.draw();
+    }
+  },
+  { rootMargin: "200px" },
+);
 
 class Plot {
-  /** `make` gives {traces, layout, legend, note}; `controls` are shown in the caption. */
-  constructor(title, make, controls = []) {
+  /**
+   * `make` gives {traces, layout, legend, note}. It is told which of the `options` is chosen, pairs of a
+   * value and its name, and whether the box beside them is checked, if it has a name.
+   */
+  constructor(title, make, options = [], box = null) {
     this.make = make;
     this.stale = true;
     this.inView = false;
+    this.chosen = options[0]?.[0];
+    this.checked = true;
+    const change = (what) => {
+      Object.assign(this, what);
+      this.refresh();
+    };
     this.canvas = h("div", { class: "plot" });
     this.canvas.plot = this;
     this.note = h("span", { class: "note" });
     this.legend = h("ul", { class: "legend" });
-    this.element = h("figure", {}, h("figcaption", {}, h("strong", {}, title), controls, this.note), this.canvas, this.legend);
+    this.element = h(
+      "figure",
+      {},
+      h(
+        "figcaption",
+        {},
+        h("strong", {}, title),
+        options.length > 0 && select(title, options, this.chosen, (chosen) => change({ chosen })),
+        box &&
+          h(
+            "label",
+            {},
+            h("input", {
+              type: "checkbox",
+              checked: true,
+              onchange: ({ target }) => change({ checked: target.checked }),
+            }),
+            box,
+          ),
+        this.note,
+      ),
+      this.canvas,
+      this.legend,
+    );
     inView.observe(this.canvas);
     Plot.all.push(this);
   }
@@ -519,7 +769,7 @@ class Plot {
   draw(now = this.inView) {
     if (!this.stale || !now) return;
     this.stale = false;
-    const { traces, layout, note = "", legend = [] } = this.make();
+    const { traces, layout, note = "", legend = [] } = this.make(this.chosen, this.checked);
     this.note.textContent = note;
     this.legend.replaceChildren(...legend.map(legendEntry));
     const first = !this.canvas.children.length;
@@ -539,19 +789,38 @@ function legendEntry({ name, color, glyph, dash }) {
 function framed({ xaxis = {}, yaxis = {}, ...layout }) {
   const [text, muted, rule, raised] = ["ink", "muted", "rule", "raised"].map(ink);
   const axis = {
-    gridcolor: rule, linecolor: muted, tickcolor: muted, zeroline: false, showline: true, ticks: "outside",
-    ticklen: 4, automargin: true, tickfont: { color: muted },
+    gridcolor: rule,
+    linecolor: muted,
+    tickcolor: muted,
+    zeroline: false,
+    showline: true,
+    ticks: "outside",
+    ticklen: 4,
+    automargin: true,
+    tickfont: { color: muted },
   };
-  const named = (one) => ({ ...axis, ...one, title: { text: one.title, standoff: 8, font: { size: 12 } } });
+  const named = (one) => ({
+    ...axis,
+    ...one,
+    title: { text: one.title, standoff: 8, font: { size: 12 } },
+  });
   return {
     font: { family: getComputedStyle(document.body).fontFamily, size: 11, color: text },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 48, r: 12, t: 12, b: 36 },
-    hovermode: "closest", hoverlabel: { bgcolor: raised, bordercolor: muted, font: { color: text, size: 12 }, align: "left" },
+    hovermode: "closest",
+    hoverlabel: {
+      bgcolor: raised,
+      bordercolor: muted,
+      font: { color: text, size: 12 },
+      align: "left",
+    },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: text },
     showlegend: false,
     dragmode: touch ? false : "zoom",
-    xaxis: named(xaxis), yaxis: named(yaxis),
+    xaxis: named(xaxis),
+    yaxis: named(yaxis),
     ...layout,
   };
 }
@@ -561,7 +830,10 @@ const place = (row) => (row.position == null ? "" : `${cell(row, "rank")} `);
 function hover(row, ...lines) {
   const more = details(row);
   const short = more.length > 70 ? `${more.slice(0, 69)}\u2026` : more;
-  return [`<b>${plain(row.name)}</b>`, short && plain(short), ...lines.map(plain)].filter(Boolean).join("<br>") + "<extra></extra>";
+  return (
+    [`<b>${plain(row.name)}</b>`, short && plain(short), ...lines.map(plain)].filter(Boolean).join("<br>") +
+    "<extra></extra>"
+  );
 }
 
 /** An axis of whole numbers up to some. */
@@ -571,8 +843,8 @@ const epochAxis = (traces) => wholeAxis("epoch", Math.max(...traces.map(({ x }) 
 
 /** A logarithmic axis with as many ticks a decade as there is room for. */
 function logAxis(title, values, tickformat = "~g") {
-  const positive = values.filter((value) => value > 0);
-  const span = Math.max(...positive) / Math.min(...positive);
+  const positive = values.filter((value) => value > 0).sort((a, b) => a - b);
+  const span = positive.at(-1) / positive[0];
   if (span === 1) return { title, type: "log", tickformat, tickvals: positive };
   return { title, type: "log", tickformat, dtick: span < 4 ? "D1" : span < 500 ? "D2" : 1 };
 }
@@ -596,7 +868,11 @@ function focused(axis, board, rows) {
 
 /** Plotly's error bars from a score's interval. */
 const bars = (board, rows, colour) => ({
-  type: "data", symmetric: false, thickness: 1, width: 0, color: colour,
+  type: "data",
+  symmetric: false,
+  thickness: 1,
+  width: 0,
+  color: colour,
   array: rows.map((row) => (row.high == null ? 0 : (row.high - row.mean) * board.scale)),
   arrayminus: rows.map((row) => (row.low == null ? 0 : (row.mean - row.low) * board.scale)),
 });
@@ -608,8 +884,20 @@ function figuresOf(board, shown) {
 const COSTS = [
   { key: "parameters", name: "parameters", unit: 1, title: "parameters", format: "~s" },
   { key: "flops", name: "FLOPs", unit: 1, title: "FLOPs of one forward pass", format: "~s" },
-  { key: "train_seconds", name: "training time", unit: 60, title: "training time (min)", format: "~g" },
-  { key: "latency_seconds", name: "latency", unit: 1e-3, title: "latency at batch 1 (ms)", format: "~g" },
+  {
+    key: "train_seconds",
+    name: "training time",
+    unit: 60,
+    title: "training time (min)",
+    format: "~g",
+  },
+  {
+    key: "latency_seconds",
+    name: "latency",
+    unit: 1e-3,
+    title: "latency at batch 1 (ms)",
+    format: "~g",
+  },
   { key: "peak_bytes", name: "peak memory", unit: 1e6, title: "peak memory (MB)", format: "~g" },
 ];
 
@@ -618,55 +906,92 @@ function costPlot(board, shown) {
   const has = (row, cost) => row.mean != null && row[cost.key] > 0;
   const costs = COSTS.filter((cost) => board.rows.filter((row) => has(row, cost)).length > 1);
   if (!costs.length) return null;
-  let chosen = costs[0];
-  let log = true;
-  const plot = new Plot("Score against", () => {
-    const rows = shown().filter((row) => has(row, chosen));
-    const traces = [...Map.groupBy(rows, (row) => `${row.standing === "published"}/${row.family ?? ""}`).values()].map((group) => {
-      const [{ family, standing }] = group;
-      const published = standing === "published";
-      return {
-        type: "scatter", mode: "markers",
-        x: group.map((row) => row[chosen.key] / chosen.unit), y: group.map((row) => row.mean * board.scale),
-        error_y: bars(board, group, colourOf(family)),
-        marker: { color: colourOf(family), symbol: symbolOf(family) + (published ? "-open" : ""), size: 9, line: { width: published ? 1.5 : 0 } },
-        customdata: group.map((row) => row.anchor),
-        hovertemplate: group.map((row) => hover(row, `${place(row)}${row.score ?? cell(row, "score")}`, `${chosen.title}: ${number(row[chosen.key] / chosen.unit)}`)),
-      };
-    });
-    const families = [...new Set(rows.map((row) => row.family))].sort();
-    const legend = families.map((family) => ({ name: family ?? "others", color: colourOf(family), glyph: family == null ? "\u25cb" : glyphOf(family) }));
-    if (rows.some((row) => row.published != null)) legend.push({ name: "hollow: published", color: ink("muted"), glyph: "\u25cb" });
-    const front = frontOf(rows.filter((row) => row.position != null), board, chosen);
-    if (front.length > 1) {
-      traces.unshift({
-        type: "scatter", mode: "lines", line: { shape: "hv", width: 1, color: ink("muted"), dash: "dot" }, hoverinfo: "skip",
-        x: front.map((row) => row[chosen.key] / chosen.unit), y: front.map((row) => row.mean * board.scale),
-      });
-      legend.push({ name: "Pareto front", color: ink("muted"), dash: "dot" });
-    }
-    const values = rows.map((row) => row[chosen.key] / chosen.unit);
-    const xaxis = log ? logAxis(chosen.title, values, chosen.format) : { title: chosen.title, tickformat: chosen.format };
-    const layout = { xaxis, yaxis: scoreAxis(board, rows) };
-    return { traces, layout, legend, note: focused(layout.yaxis, board, rows) };
-  }, [
-    select("Cost on the horizontal axis", costs.map((cost) => [cost.key, cost.name]), chosen.key, (key) => {
-      chosen = costs.find((cost) => cost.key === key);
-      plot.refresh();
-    }),
-    h("label", {}, h("input", { type: "checkbox", checked: true, onchange: (event) => { log = event.target.checked; plot.refresh(); } }), "log"),
-  ]);
-  return plot;
+  const make = (key, log) => {
+    const cost = COSTS.find((one) => one.key === key);
+    const rows = shown().filter((row) => has(row, cost));
+    const x = (row) => row[key] / cost.unit;
+    const front = frontOf(
+      rows.filter((row) => row.position != null),
+      board,
+      cost,
+    );
+    const axis = log ? logAxis(cost.title, rows.map(x), cost.format) : { title: cost.title, tickformat: cost.format };
+    const layout = { xaxis: axis, yaxis: scoreAxis(board, rows) };
+    return {
+      traces: [frontTrace(front, board, x), ...costTraces(rows, board, x, cost.title)],
+      layout,
+      legend: costLegend(rows, front),
+      note: focused(layout.yaxis, board, rows),
+    };
+  };
+  return new Plot(
+    "Score against",
+    make,
+    costs.map((cost) => [cost.key, cost.name]),
+    "log",
+  );
+}
+
+/** Markers in the colour of each family, hollow if published. */
+function costTraces(rows, board, x, title) {
+  const groups = Map.groupBy(rows, (row) => `${row.published == null}/${row.family ?? ""}`);
+  return [...groups.values()].map((group) => {
+    const [{ family, published }] = group;
+    const hollow = published != null;
+    return {
+      type: "scatter",
+      mode: "markers",
+      x: group.map(x),
+      y: group.map((row) => row.mean * board.scale),
+      error_y: bars(board, group, colourOf(family)),
+      marker: {
+        color: colourOf(family),
+        symbol: symbolOf(family) + (hollow ? "-open" : ""),
+        size: 9,
+        line: { width: hollow ? 1.5 : 0 },
+      },
+      customdata: group.map((row) => row.anchor),
+      hovertemplate: group.map((row) =>
+        hover(row, place(row) + (row.score ?? cell(row, "score")), `${title}: ${number(x(row))}`),
+      ),
+    };
+  });
+}
+
+function frontTrace(front, board, x) {
+  return {
+    type: "scatter",
+    mode: "lines",
+    line: { shape: "hv", width: 1, color: ink("muted"), dash: "dot" },
+    hoverinfo: "skip",
+    x: front.map(x),
+    y: front.map((row) => row.mean * board.scale),
+  };
+}
+
+function costLegend(rows, front) {
+  const families = [...new Set(rows.map((row) => row.family))].sort();
+  return [
+    ...families.map((family) => ({
+      name: family ?? "others",
+      color: colourOf(family),
+      glyph: family == null ? HOLLOW : glyphOf(family),
+    })),
+    rows.some((row) => row.published != null) && { name: "hollow: published", color: ink("muted"), glyph: HOLLOW },
+    front.length > 1 && { name: "Pareto front", color: ink("muted"), dash: "dot" },
+  ].filter(Boolean);
 }
 
 function frontOf(rows, board, cost) {
   const sign = board.higher ? 1 : -1;
   let best = -Infinity;
-  return rows.toSorted((a, b) => a[cost.key] - b[cost.key] || sign * (b.mean - a.mean)).filter((row) => {
-    if (sign * row.mean <= best) return false;
-    best = sign * row.mean;
-    return true;
-  });
+  return rows
+    .toSorted((a, b) => a[cost.key] - b[cost.key] || sign * (b.mean - a.mean))
+    .filter((row) => {
+      if (sign * row.mean <= best) return false;
+      best = sign * row.mean;
+      return true;
+    });
 }
 
 /** A line's look: the family's colour, and a dash that tells rows of one family apart. */
@@ -676,12 +1001,23 @@ function lineOf(row, rows) {
 }
 
 /** One line a run: `points` gives the y of a run at 1, 2, ... */
-function lines(rows, points) {
-  return rows.flatMap((row) => row.runs.map((run) => ({ run, y: points(run) })).filter(({ y }) => y?.length).map(({ run, y }) => ({
-    type: "scatter", mode: y.length > 40 ? "lines" : "lines+markers", marker: { size: 4 },
-    x: y.map((_, i) => i + 1), y, line: lineOf(row, rows), opacity: 0.85, customdata: y.map(() => row.anchor),
-    hovertemplate: hover(row, `seed ${run.seed}`, "%{x}: %{y:.5~g}"),
-  })));
+function runTraces(rows, points) {
+  return rows.flatMap((row) =>
+    row.runs
+      .map((run) => ({ run, y: points(run) }))
+      .filter(({ y }) => y?.length)
+      .map(({ run, y }) => ({
+        type: "scatter",
+        mode: y.length > 40 ? "lines" : "lines+markers",
+        marker: { size: 4 },
+        x: y.map((_, i) => i + 1),
+        y,
+        line: lineOf(row, rows),
+        opacity: 0.85,
+        customdata: y.map(() => row.anchor),
+        hovertemplate: hover(row, `seed ${run.seed}`, "%{x}: %{y:.5~g}"),
+      })),
+  );
 }
 
 function limited(rows, drawable) {
@@ -692,33 +1028,45 @@ function limited(rows, drawable) {
   return { drawn, note, legend };
 }
 
-const CURVES = [["val_score", "validation score"], ["val_loss", "validation loss"], ["train_loss", "training loss"]];
+const CURVES = [
+  ["val_score", "validation score"],
+  ["val_loss", "validation loss"],
+  ["train_loss", "training loss"],
+];
 
 function curvePlot(board, shown) {
   const curves = CURVES.filter(([key]) => board.runs.some((run) => run.curve?.[key].some((value) => value != null)));
   if (!curves.length) return null;
-  let [[chosen]] = curves;
-  const plot = new Plot("Learning curves", () => {
+  const make = (key) => {
     const { drawn, ...words } = limited(shown(), (run) => run.curve);
-    const scale = chosen === "val_score" ? board.scale : 1;
-    const traces = lines(drawn, (run) => run.curve?.[chosen].map((value) => (value == null ? null : value * scale)));
-    const axis = chosen === "val_score" ? { ...scoreAxis(board, []), title: `validation ${scoreAxis(board, []).title}` }
-      : logAxis(curves.find(([key]) => key === chosen)[1], traces.flatMap(({ y }) => y));
-    return { traces, ...words, layout: { xaxis: epochAxis(traces), yaxis: axis } };
-  }, [select("Quantity on the vertical axis", curves, chosen, (key) => { chosen = key; plot.refresh(); })]);
-  return plot;
+    const isScore = key === "val_score";
+    const traces = runTraces(drawn, (run) => run.curve && scaled(run.curve[key], isScore ? board.scale : 1));
+    const title = isScore ? `validation ${scoreAxis(board, []).title}` : new Map(CURVES).get(key);
+    const yaxis = isScore
+      ? { title }
+      : logAxis(
+          title,
+          traces.flatMap(({ y }) => y),
+        );
+    return { traces, ...words, layout: { xaxis: epochAxis(traces), yaxis } };
+  };
+  return new Plot("Learning curves", make, curves);
 }
+
+const scaled = (values, scale) => values.map((value) => (value == null ? null : value * scale));
+
+const named = (names) => names.map((name) => [name, name.replaceAll("_", " ")]);
 
 function learnedPlot(board, shown) {
   const names = [...new Set(board.runs.flatMap((run) => Object.keys(run.learned ?? {})))];
   if (!names.length) return null;
-  let [chosen] = names;
-  const plot = new Plot("Learned, layer by layer", () => {
-    const { drawn, ...words } = limited(shown(), (run) => run.learned?.[chosen]);
-    const traces = lines(drawn, (run) => run.learned?.[chosen]);
-    return { traces, ...words, layout: { xaxis: { ...epochAxis(traces), title: "layer" }, yaxis: { title: plain(chosen.replaceAll("_", " ")), rangemode: "tozero" } } };
-  }, [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
-  return plot;
+  const make = (name) => {
+    const { drawn, ...words } = limited(shown(), (run) => run.learned?.[name]);
+    const traces = runTraces(drawn, (run) => run.learned?.[name]);
+    const yaxis = { title: plain(name.replaceAll("_", " ")), rangemode: "tozero" };
+    return { traces, ...words, layout: { xaxis: { ...epochAxis(traces), title: "layer" }, yaxis } };
+  };
+  return new Plot("Learned, layer by layer", make, named(names));
 }
 
 /** The plots of one row: its curves, and what it learned epoch by epoch. */
@@ -728,11 +1076,22 @@ function rowFigures(row) {
   const { scale } = row.board;
   const colour = (i) => PALETTE[i % PALETTE.length];
   const epochs = Math.max(...runs.map((run) => run.curve.val_score.length));
-  const seeds = runs.map((run, i) => ({ name: `seed ${run.seed}`, color: colour(i), dash: "solid" }));
+  const seeds = runs.map((run, i) => ({
+    name: `seed ${run.seed}`,
+    color: colour(i),
+    dash: "solid",
+  }));
   const score = new Plot("Validation score", () => ({
     traces: runs.flatMap((run, i) => {
-      const values = run.curve.val_score.map((value) => (value == null ? null : value * scale));
-      const best = { type: "scatter", mode: "markers", x: [run.epoch], y: [values[run.epoch - 1]], marker: { color: colour(i), size: 8 }, hoverinfo: "skip" };
+      const values = scaled(run.curve.val_score, scale);
+      const best = {
+        type: "scatter",
+        mode: "markers",
+        x: [run.epoch],
+        y: [values[run.epoch - 1]],
+        marker: { color: colour(i), size: 8 },
+        hoverinfo: "skip",
+      };
       return [curveOf(run, values, "validation", { color: colour(i) }), ...(run.epoch ? [best] : [])];
     }),
     legend: [...seeds, { name: "chosen epoch", color: ink("muted"), glyph: GLYPHS[0] }],
@@ -743,15 +1102,33 @@ function rowFigures(row) {
       curveOf(run, run.curve.train_loss, "training", { color: colour(i), dash: "dot" }),
       curveOf(run, run.curve.val_loss, "validation", { color: colour(i) }),
     ]);
-    const legend = [...seeds, { name: "training", color: ink("muted"), dash: "dot" }, { name: "validation", color: ink("muted"), dash: "solid" }];
-    return { traces, legend, layout: { xaxis: epochAxis(traces), yaxis: logAxis("loss", traces.flatMap(({ y }) => y)) } };
+    const legend = [
+      ...seeds,
+      { name: "training", color: ink("muted"), dash: "dot" },
+      { name: "validation", color: ink("muted"), dash: "solid" },
+    ];
+    return {
+      traces,
+      legend,
+      layout: {
+        xaxis: epochAxis(traces),
+        yaxis: logAxis(
+          "loss",
+          traces.flatMap(({ y }) => y),
+        ),
+      },
+    };
   });
   return [score, loss, ...learnedFigures(runs)];
 }
 
 function curveOf(run, y, name, look) {
   return {
-    type: "scatter", mode: y.length > 1 ? "lines" : "markers", x: y.map((_, i) => i + 1), y, line: { width: 1.5, ...look },
+    type: "scatter",
+    mode: y.length > 1 ? "lines" : "markers",
+    x: y.map((_, i) => i + 1),
+    y,
+    line: { width: 1.5, ...look },
     hovertemplate: `${plain(name)}, seed ${run.seed}<br>epoch %{x}: %{y:.5~g}<extra></extra>`,
   };
 }
@@ -760,19 +1137,27 @@ function learnedFigures(all) {
   const runs = all.filter((run) => run.curve.learned);
   const names = [...new Set(runs.flatMap((run) => run.curve.learned.flatMap((learned) => Object.keys(learned ?? {}))))];
   if (!names.length) return [];
-  let [chosen] = names;
   const look = (layer, i) => ({ color: PALETTE[layer % PALETTE.length], dash: DASHES[i % DASHES.length] });
-  const layersOf = (run) => Math.max(...run.curve.learned.map((learned) => learned?.[chosen]?.length ?? 0));
-  const plot = new Plot("Learned", () => ({
-    traces: runs.flatMap((run, i) => Array.from({ length: layersOf(run) }, (_, layer) =>
-      curveOf(run, run.curve.learned.map((learned) => learned?.[chosen]?.[layer] ?? null), `layer ${layer + 1}`, look(layer, i)))),
-    legend: [
-      ...Array.from({ length: Math.max(...runs.map(layersOf)) }, (_, layer) => ({ name: `layer ${layer + 1}`, ...look(layer, 0) })),
-      ...(runs.length > 1 ? runs.map((run, i) => ({ name: `seed ${run.seed}`, ...look(0, i), color: ink("muted") })) : []),
-    ],
-    layout: { xaxis: wholeAxis("epoch", runs[0].curve.learned.length), yaxis: { title: plain(chosen.replaceAll("_", " ")) } },
-  }), [select("Quantity", names.map((name) => [name, name.replaceAll("_", " ")]), chosen, (name) => { chosen = name; plot.refresh(); })]);
-  return [plot];
+  const make = (name) => {
+    const layers = runs.map((run) => [
+      ...Array(Math.max(...run.curve.learned.map((learned) => learned?.[name]?.length ?? 0))).keys(),
+    ]);
+    const traces = runs.flatMap((run, i) =>
+      layers[i].map((layer) =>
+        curveOf(
+          run,
+          run.curve.learned.map((learned) => learned?.[name]?.[layer] ?? null),
+          `layer ${layer + 1}`,
+          look(layer, i),
+        ),
+      ),
+    );
+    const legend = layers[0].map((layer) => ({ name: `layer ${layer + 1}`, ...look(layer, 0) }));
+    if (runs.length > 1)
+      legend.push(...runs.map((run, i) => ({ name: `seed ${run.seed}`, ...look(0, i), color: ink("muted") })));
+    return { traces, legend, layout: { xaxis: epochAxis(traces), yaxis: { title: plain(name.replaceAll("_", " ")) } } };
+  };
+  return [new Plot("Learned", make, named(names))];
 }
 
 /* The same task at several lengths. */
@@ -781,17 +1166,36 @@ function lengthSections() {
   const family = (board) => {
     const { length, ...config } = board.task.config;
     return typeof length === "number" && !board.superseded
-      ? JSON.stringify([board.task.name, board.task.version, config, board.metric, board.budget, board.official]) : null;
+      ? JSON.stringify([board.task.name, board.task.version, config, board.metric, board.budget, board.official])
+      : null;
   };
-  const families = Map.groupBy(boards.filter((board) => family(board) !== null), family);
-  return [...families.values()].filter((group) => new Set(group.map((board) => board.task.config.length)).size > 1).map((group) => {
-    const plot = new Plot("Score against length", () => lengthPlot(group));
-    const title = `${group[0].task.name} over length`;
-    const anchor = `length-${group[0].anchor}`;
-    return { anchor, title, plot, element: h("section", { class: "board", id: anchor, "aria-label": title },
-      h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
-      h("p", { class: "about" }, "Of several rows of a model and preset at one length, the one best by validation."), plot.element) };
-  });
+  const families = Map.groupBy(
+    boards.filter((board) => family(board) !== null),
+    family,
+  );
+  return [...families.values()]
+    .filter((group) => new Set(group.map((board) => board.task.config.length)).size > 1)
+    .map((group) => {
+      const plot = new Plot("Score against length", () => lengthPlot(group));
+      const title = `${group[0].task.name} over length`;
+      const anchor = `length-${group[0].anchor}`;
+      return {
+        anchor,
+        title,
+        plot,
+        element: h(
+          "section",
+          { class: "board", id: anchor, "aria-label": title },
+          h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
+          h(
+            "p",
+            { class: "about" },
+            "Of several rows of a model and preset at one length, the one best by validation.",
+          ),
+          plot.element,
+        ),
+      };
+    });
 }
 
 function lengthPlot(group) {
@@ -801,22 +1205,42 @@ function lengthPlot(group) {
   const traces = models.map((line) => {
     const [first] = line;
     return {
-      type: "scatter", mode: "lines+markers",
-      x: line.map((row) => row.board.task.config.length), y: line.map((row) => row.mean * row.board.scale),
-      error_y: bars(first.board, line, colourOf(first.family)), line: lineOf(first, firsts), marker: { symbol: symbolOf(first.family), size: 7 },
+      type: "scatter",
+      mode: "lines+markers",
+      x: line.map((row) => row.board.task.config.length),
+      y: line.map((row) => row.mean * row.board.scale),
+      error_y: bars(first.board, line, colourOf(first.family)),
+      line: lineOf(first, firsts),
+      marker: { symbol: symbolOf(first.family), size: 7 },
       customdata: line.map((row) => row.anchor),
       hovertemplate: line.map((row) => hover(row, `length ${row.board.task.config.length}`, cell(row, "score"))),
     };
   });
   const legend = firsts.map((row) => ({ name: row.name, ...lineOf(row, firsts) }));
-  return { traces, legend, layout: { xaxis: logAxis("length of the sequence", rows.map((row) => row.board.task.config.length)), yaxis: scoreAxis(group[0], rows) } };
+  return {
+    traces,
+    legend,
+    layout: {
+      xaxis: logAxis(
+        "length of the sequence",
+        rows.map((row) => row.board.task.config.length),
+      ),
+      yaxis: scoreAxis(group[0], rows),
+    },
+  };
 }
 
 /** One row a length: of several, the one best by validation, as in the overall table. */
 function bestByLength(rows) {
   const lengths = Map.groupBy(rows, (row) => row.board.task.config.length);
-  return [...lengths.entries()].sort(([a], [b]) => a - b).map(([, group]) =>
-    group.toSorted((a, b) => (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) || a.order - b.order)[0]);
+  return [...lengths.entries()]
+    .sort(([a], [b]) => a - b)
+    .map(
+      ([, group]) =>
+        group.toSorted(
+          (a, b) => (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) || a.order - b.order,
+        )[0],
+    );
 }
 
 /* The overall tables. */
@@ -829,29 +1253,75 @@ function overallSection(table) {
   const head = ["rank", "model", "mean rank", ...(grouped ? ["alike"] : [])];
   const provisional = table.rows.some((row) => row.provisional);
   const difference = table.critical_difference;
-  return { anchor, title, rows: table.rows, element: h("section", { class: "board", id: anchor, "aria-label": title },
-    h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
-    h("p", { class: "about" }, `Mean rank over ${table.boards.length} boards, among the models that stand on all of them.`,
-      difference != null && ` Mean ranks that differ by less than ${difference.toFixed(2)} do not differ (Nemenyi); such rows share a letter.`,
-      provisional && " (n): provisional, fewer than three seeds on a board."),
-    h("div", { class: "box", tabindex: "0", role: "region", "aria-label": title },
-      h("table", { class: table.boards.length > 5 ? "overall many" : "overall" },
-        h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col", class: name === "model" ? "left of" : "of" }, name)),
-          table.boards.map((name) => h("th", { scope: "col", class: "of" }, h("a", { href: `#${anchors.get(name)}` }, name))))),
-        h("tbody", {}, table.rows.map((row) => h("tr", {},
-          h("td", {}, row.provisional ? `(${row.rank})` : row.rank),
-          h("td", { class: "left" }, h("strong", {}, row.name)),
-          h("td", {}, row.mean_rank.toFixed(2)),
-          grouped && h("td", {}, row.groups),
-          row.ranks.map((rank) => h("td", {}, rank))))))),
-    missingFrom(table)) };
+  return {
+    anchor,
+    title,
+    rows: table.rows,
+    element: h(
+      "section",
+      { class: "board", id: anchor, "aria-label": title },
+      h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, title))),
+      h(
+        "p",
+        { class: "about" },
+        `Mean rank over ${table.boards.length} boards, among the models that stand on all of them.`,
+        difference != null &&
+          ` Mean ranks that differ by less than ${difference.toFixed(2)} do not differ (Nemenyi); such rows share a letter.`,
+        provisional && " (n): provisional, fewer than three seeds on a board.",
+      ),
+      h(
+        "div",
+        { class: "box", tabindex: "0", role: "region", "aria-label": title },
+        h(
+          "table",
+          { class: table.boards.length > 5 ? "overall many" : "overall" },
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              head.map((name) => h("th", { scope: "col", class: name === "model" ? "left of" : "of" }, name)),
+              table.boards.map((name) =>
+                h("th", { scope: "col", class: "of" }, h("a", { href: `#${anchors.get(name)}` }, name)),
+              ),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            table.rows.map((row) =>
+              h(
+                "tr",
+                {},
+                h("td", {}, row.provisional ? `(${row.rank})` : row.rank),
+                h("td", { class: "left" }, h("strong", {}, row.name)),
+                h("td", {}, row.mean_rank.toFixed(2)),
+                grouped && h("td", {}, row.groups),
+                row.ranks.map((rank) => h("td", {}, rank)),
+              ),
+            ),
+          ),
+        ),
+      ),
+      missingFrom(table),
+    ),
+  };
 }
 
 function missingFrom(table) {
   const missing = Object.entries(table.missing);
   if (!missing.length) return null;
-  return h("details", { class: "small" }, h("summary", {}, `${missing.length} not in it, for want of a score on every board`),
-    h("ul", { class: "missing" }, missing.map(([name, titles]) => h("li", {}, `${name}: none on ${titles.join(", ")}`))));
+  return h(
+    "details",
+    { class: "small" },
+    h("summary", {}, `${missing.length} not in it, for want of a score on every board`),
+    h(
+      "ul",
+      { class: "missing" },
+      missing.map(([name, titles]) => h("li", {}, `${name}: none on ${titles.join(", ")}`)),
+    ),
+  );
 }
 
 /* Filters: words, which all must be there, and facets, of which any choice within one will do. */
@@ -860,14 +1330,33 @@ const FACETS = [
   { key: "family", title: "Model", of: (row) => row.family },
   { key: "standing", title: "Standing", of: (row) => row.standing, name: (value) => KINDS[value] },
   { key: "settings", title: "Settings", of: (row) => row.settings },
-  { key: "data", title: "Data", of: ({ board }) => (board.official === null ? "unknown" : board.official ? "official" : "not official") },
-  { key: "budget", title: "Budget", of: ({ board }) => board.budget, name: (value) => (value === "full" ? "whole training" : "step budget") },
+  {
+    key: "data",
+    title: "Data",
+    of: ({ board }) => (board.official === null ? "unknown" : board.official ? "official" : "not official"),
+  },
+  {
+    key: "budget",
+    title: "Budget",
+    of: ({ board }) => board.budget,
+    name: (value) => (value === "full" ? "whole training" : "step budget"),
+  },
 ];
 const chosen = Object.fromEntries(FACETS.map(({ key }) => [key, new Set()]));
 
 function searched(row) {
-  row.words ??= [row.label, row.board.title, row.standing, row.settings, pooled(row.cause), pooled(row.published)?.source,
-    ...row.runs.map((run) => run.id)].filter(Boolean).join(" ").toLowerCase();
+  row.words ??= [
+    row.label,
+    row.board.title,
+    row.standing,
+    row.settings,
+    pooled(row.cause),
+    pooled(row.published)?.source,
+    ...row.runs.map((run) => run.id),
+  ]
+    .filter(Boolean)
+    .join(" ")
+    .toLowerCase();
   return row.words;
 }
 
@@ -875,13 +1364,17 @@ function filter() {
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const facets = FACETS.filter(({ key }) => chosen[key].size);
   const withPublished = document.querySelector(".with-published input")?.checked ?? true;
-  const fits = (row) => (withPublished || row.published == null) && facets.every(({ key, of }) => chosen[key].has(of(row))) && words.every((word) => searched(row).includes(word));
+  const fits = (row) =>
+    (withPublished || row.published == null) &&
+    facets.every(({ key, of }) => chosen[key].has(of(row))) &&
+    words.every((word) => searched(row).includes(word));
   const all = !words.length && !facets.length && withPublished;
   let count = 0;
   for (const board of boards) {
     const rows = all ? board.rows : board.rows.filter(fits);
     count += rows.length;
-    if (rows.length !== board.view.shown.length || rows.some((row, i) => row !== board.view.shown[i])) board.view.show(rows);
+    if (rows.length !== board.view.shown.length || rows.some((row, i) => row !== board.view.shown[i]))
+      board.view.show(rows);
     board.entry.hidden = !rows.length;
     board.entry.querySelector("small").textContent = rows.length;
   }
@@ -909,9 +1402,21 @@ function facetList() {
       chosen[key][event.target.checked ? "add" : "delete"](value);
       filter();
     };
-    return h("fieldset", {}, h("legend", {}, title), [...counts].sort(([a], [b]) => a.localeCompare(b)).map(([value, count]) =>
-      h("label", { class: "chip" }, h("input", { type: "checkbox", name: key, value, onchange: toggle(value) }),
-        h("span", {}, name(value), h("small", {}, count.toLocaleString("en"))))));
+    return h(
+      "fieldset",
+      {},
+      h("legend", {}, title),
+      [...counts]
+        .sort(([a], [b]) => a.localeCompare(b))
+        .map(([value, count]) =>
+          h(
+            "label",
+            { class: "chip" },
+            h("input", { type: "checkbox", name: key, value, onchange: toggle(value) }),
+            h("span", {}, name(value), h("small", {}, count.toLocaleString("en"))),
+          ),
+        ),
+    );
   }).filter(Boolean);
 }
 
@@ -948,7 +1453,11 @@ const darkSystem = matchMedia("(prefers-color-scheme: dark)");
 function switchTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : darkSystem.matches;
   root.dataset.theme = dark ? "light" : "dark";
-  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* remembered for this visit only */ }
+  try {
+    localStorage.setItem("theme", root.dataset.theme);
+  } catch {
+    /* remembered for this visit only */
+  }
   redraw();
 }
 
@@ -987,7 +1496,8 @@ function buildAll() {
 function buildInTurn() {
   const waiting = [...boards];
   const next = (deadline) => {
-    do waiting.shift()?.view.build(); while (waiting.length && deadline.timeRemaining() > 5);
+    do waiting.shift()?.view.build();
+    while (waiting.length && deadline.timeRemaining() > 5);
     if (waiting.length) idle(next, { timeout: 100 });
   };
   const idle = window.requestIdleCallback ?? ((task) => setTimeout(() => task({ timeRemaining: () => 0 })));
@@ -1016,16 +1526,27 @@ function fillPage() {
     ...sections.map(({ anchor, title }) => entry(anchor, title, "")),
     ...(current.length ? [part("Boards"), ...current.map((board) => board.entry)] : []),
     ...(superseded.length ? [part("Superseded"), ...superseded.map((board) => board.entry)] : []),
-    part("About"), entry("notes", "Notes", ""), entry("protocol", "Protocol", ""));
-  byId("boards").append(...sections.map(({ element }) => element), ...current.map((board) => board.view.element),
-    ...(superseded.length ? [h("h2", { class: "part-title" }, "Superseded"),
-      h("p", { class: "about" }, "Of an older version of the task or the model: kept, not ranked.")] : []),
-    ...superseded.map((board) => board.view.element));
+    part("About"),
+    entry("notes", "Notes", ""),
+    entry("protocol", "Protocol", ""),
+  );
+  byId("boards").append(
+    ...sections.map(({ element }) => element),
+    ...current.map((board) => board.view.element),
+    ...(superseded.length
+      ? [
+          h("h2", { class: "part-title" }, "Superseded"),
+          h("p", { class: "about" }, "Of an older version of the task or the model: kept, not ranked."),
+        ]
+      : []),
+    ...superseded.map((board) => board.view.element),
+  );
   byId("footnotes").append(...content.notes.map((note) => h("li", {}, note)));
   byId("facet-list").append(...facetList());
   const runs = boards.reduce((sum, board) => sum + board.runs.length, 0);
   const count = (n, thing) => `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : "s"}`;
-  byId("size").textContent = `${count(runs, "run")} in ${count(allRows.filter((row) => row.published == null).length, "row")} on ${count(boards.length, "board")}.`;
+  byId("size").textContent =
+    `${count(runs, "run")} in ${count(allRows.filter((row) => row.published == null).length, "row")} on ${count(boards.length, "board")}.`;
 }
 
 fillPage();
@@ -1038,6 +1559,10 @@ darkSystem.addEventListener("change", redraw);
 addEventListener("hashchange", follow);
 addEventListener("beforeprint", preparePrint);
 addEventListener("afterprint", endPrint);
-document.addEventListener("click", ({ target }) => { if (!byId("facets").contains(target)) byId("facets").open = false; });
-document.addEventListener("keydown", ({ key }) => { if (key === "Escape") byId("facets").open = false; });
+document.addEventListener("click", ({ target }) => {
+  if (!byId("facets").contains(target)) byId("facets").open = false;
+});
+document.addEventListener("keydown", ({ key }) => {
+  if (key === "Escape") byId("facets").open = false;
+});
 if (location.hash) follow();
