@@ -82,12 +82,15 @@ class PairedTest:
 def paired_test(one: npt.ArrayLike, other: npt.ArrayLike) -> PairedTest:
     """Whether two sets of trained networks differ in their mean score over test examples.
 
-    Each example's scores are averaged over the seeds of either side, which may have different
-    numbers of them. If the two sides are the same, either sign of an example's difference is
-    equally likely: the p value is the chance of a mean difference at least as far from zero.
-    For scores of 0 and 1 it is exact; with one seed each this is McNemar's exact test. For other
-    scores the signs are drawn, always the same ones, and p = (1 + count) / (1 + draws), which
-    keeps the level exactly.
+    Each example's scores are averaged over the seeds of either side. If the sides could be
+    exchanged, either sign of an example's difference is equally likely: the p value is the chance
+    of a mean difference at least as far from zero. For scores of 0 and 1 it is exact. For others
+    the signs are drawn, always the same ones, and p = (1 + count) / (1 + draws), which keeps the
+    level exactly.
+
+    With one seed each, scores of 0 and 1 can be exchanged if their means are equal, and this is
+    McNemar's exact test. With more seeds that asks for more than equal means (with different
+    numbers of seeds it holds only nearly), so for equal means alone the level is approximate.
 
     It speaks of these networks on the population that the examples came from; the spread over
     seeds not trained is no part of it.
