@@ -254,7 +254,26 @@ def test_leaderboard_goes_on_beside_a_damaged_result(seqbench, tmp_path):
     assert code == 2
     assert paths[0].name in err
     assert "tiny-mlp" in out
-    assert {path.suffix for path in (tmp_path / "pages").iterdir()} == {".json", ".md", ".csv"}
+    pages = {path.suffix for path in (tmp_path / "pages").iterdir()}
+    assert pages == {".html", ".json", ".md", ".csv", ".tex"}
+
+
+def test_render_check_names_stale_and_missing_pages_and_writes_nothing(seqbench, tmp_path):
+    """For CI, which compares the committed pages with their results."""
+    seqbench(*RUN)
+    code, _, err = seqbench("render", "runs", "--check")
+    assert code == 1
+    assert "index.html is missing" in err
+    assert not (tmp_path / "runs" / "index.html").exists()
+    seqbench("render", "runs")
+    assert seqbench("render", "runs", "--check") == (0, "", "")
+    page = tmp_path / "runs" / "leaderboard.md"
+    page.write_text("edited")
+    code, _, err = seqbench("render", "runs", "--check")
+    assert code == 1
+    assert "leaderboard.md is not what its results give" in err
+    assert "index.html" not in err
+    assert page.read_text() == "edited"
 
 
 def test_schema_is_the_published_one(seqbench):
