@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from seqbench import __version__
 from seqbench.errors import ConfigError, SeqbenchError
+
+if TYPE_CHECKING:
+    from seqbench.compare_with import Neighbours
+    from seqbench.result import Result
 
 app = typer.Typer(
     name="seqbench",
@@ -41,6 +46,13 @@ ModelSettings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the model, as model.FIELD=VALUE.")
 ]
 Threads = Annotated[int, typer.Option(help="Threads within an operator.")]
+ModelName = Annotated[
+    str | None, typer.Argument(help="MODEL or MODEL:PRESET; left out with --from-file.")
+]
+FromFile = Annotated[
+    str | None,
+    typer.Option(help="A model in a file: FILE.py, FILE.py:CLASS or FILE.py:CLASS:PRESET."),
+]
 TaskSettings = Annotated[
     list[str] | None, typer.Option("--task", help="A field of the task's config, FIELD=VALUE.")
 ]
@@ -118,7 +130,8 @@ def info(name: Annotated[str, typer.Argument(help="A task or a model.")]) -> Non
 @app.command()
 def run(  # noqa: PLR0913, PLR0917  (options)
     task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
-    model: Annotated[str, typer.Argument(help="MODEL or MODEL:PRESET.")],
+    model: ModelName = None,
+    from_file: FromFile = None,
     set_: Settings = None,
     task_set: TaskSettings = None,
     seed: Annotated[int, typer.Option(help="Decides initialisation, order and dropout.")] = 0,
@@ -130,9 +143,18 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     threads: Threads = 1,
     output_dir: OutputDir = Path("runs"),
     data_dir: DataDir = None,
+    compare_with: Annotated[
+        str | None,
+        typer.Option(help="Show the result beside those of MODEL,MODEL:PRESET,... on the task."),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where --compare-with looks beside the output directory; repeatable."),
+    ] = None,
 ) -> None:
     """Train and test one model on one task; the same command again continues it."""
     from seqbench import report
+    from seqbench.from_file import model_named
     from seqbench.progress import shown
     from seqbench.resolve import resolve
     from seqbench.run import Place
@@ -143,22 +165,50 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     pairs += [f"train.epochs={epochs}"] if epochs is not None else []
     pairs += [f"train.max_steps={max_steps}"] if max_steps is not None else []
     settings = _pairs("--set", pairs)
-    plan = resolve(Request(task, model, _pairs("--task", task_set), settings, seed))
+    name = model_named(model, from_file)
+    plan = resolve(Request(task, name, _pairs("--task", task_set), settings, seed))
+    others = _neighbours(compare_with, results, output_dir)
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
     with _interruptible(), shown(console) as progress:
         result = run_plan(plan, place, progress)
     console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
+    if others:
+        _compare(result, others, output_dir, console)
+
+
+def _neighbours(
+    compare_with: str | None, results: list[Path] | None, output_dir: Path
+) -> Neighbours | None:
+    from seqbench.compare_with import neighbours
+
+    if compare_with is None:
+        if results:
+            raise ConfigError("--results says where --compare-with looks, which is not given")
+        return None
+    return neighbours(compare_with, [output_dir, *(results or [])])
+
+
+def _compare(result: Result, others: Neighbours, output_dir: Path, console: Console) -> None:
+    from seqbench.leaderboard import terminal
+
+    for part in terminal(others.beside(result)):
+        console.print(part)
+    for error in others.unreadable:
+        _complain(error)
+    for command in others.missing(result, output_dir):
+        console.print(f"no result yet; make it by: {command}", highlight=False, soft_wrap=True)
 
 
 @app.command()
 def evaluate(  # noqa: PLR0913, PLR0917  (options)
     task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
-    model: Annotated[str, typer.Argument(help="MODEL or MODEL:PRESET.")],
     weights: Annotated[
         Path, typer.Option(help="A .safetensors file, or a .pt file of a state dict.")
     ],
+    model: ModelName = None,
+    from_file: FromFile = None,
     set_: ModelSettings = None,
     task_set: TaskSettings = None,
     device: Device = "cpu",
@@ -168,13 +218,15 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
 ) -> None:
     """Test trained weights on a task, without training; shown on leaderboards, never ranked."""
     from seqbench import report
+    from seqbench.from_file import model_named
     from seqbench.resolve import resolve
     from seqbench.run import Place, run_evaluation
     from seqbench.spec import Request
     from seqbench.weights import read_weights
 
     file = read_weights(weights)
-    request = Request(task, model, _pairs("--task", task_set), _pairs("--set", set_))
+    name = model_named(model, from_file)
+    request = Request(task, name, _pairs("--task", task_set), _pairs("--set", set_))
     plan = resolve(request, file.sha256)
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
@@ -213,20 +265,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     """Do all runs of a suite that have no result yet, then rank and render."""
     from seqbench import report
     from seqbench.estimate import estimate
-    from seqbench.execute import Effort, run_suite
+    from seqbench.execute import Effort, jobs_at_once, run_suite
     from seqbench.run import Place
     from seqbench.suite import load_suite
 
     what = load_suite(suite)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if jobs is None:
-        jobs = max(1, (cores or 1) // what.threads) if device == "cpu" else 1
-    if jobs < 1:
-        raise ConfigError(f"--jobs cannot be {jobs}: expected 1 or more")
     output_dir = output_dir or Path("runs") / what.name
     place = Place(output_dir, data_dir, device, what.threads)
     console = Console()
-    effort = Effort(place, jobs, report.Counter(console), retry_failed)
+    effort = Effort(place, jobs_at_once(jobs, place), report.Counter(console), retry_failed)
     if dry_run:
         with _interruptible("nothing was written"), console.status("measuring"):
             found, errors = estimate(what, effort, tuple(seed or ()))
@@ -288,6 +335,59 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
 
 
 @app.command()
+def new(
+    kind: Annotated[Literal["model", "task"], typer.Argument(help="What to make.")],
+    name: Annotated[str, typer.Argument(help="What it is called: small letters, digits, dashes.")],
+    output_dir: Annotated[Path, typer.Option(help="Where its folder goes.")] = Path(),
+) -> None:
+    """Write a complete plugin with a small working model or task, in a folder seqbench-NAME."""
+    from seqbench.scaffold import new_plugin
+
+    folder = new_plugin(kind, name, output_dir)
+    typer.echo(f"wrote {folder}; next:")
+    typer.echo(f"  pip install -e {shlex.quote(str(folder.resolve()))}")
+    typer.echo(f"  seqbench check {name}")
+    trial = f"sdigits {name} --epochs 20" if kind == "model" else f"{name} MODEL --epochs 5"
+    typer.echo(f"  seqbench run {trial}")
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Tasks or models, NAME or NAME:PRESET; without any, all that are installed."
+        ),
+    ] = None,
+    from_file: FromFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Hold tasks and models to the promises of their interface, one line a rule.
+
+    Exits with 1 if one is broken, and says how to mend it. Nothing is downloaded: a task whose
+    data are not there is skipped.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from seqbench import registry, report
+    from seqbench.conformance.rule import State
+    from seqbench.conformance.suite import hold, named
+    from seqbench.from_file import add_model
+
+    chosen = [*(names or []), *([add_model(from_file)] if from_file else [])]
+    chosen = chosen or [*registry.entries(registry.TASKS), *registry.entries(registry.MODELS)]
+    broken = 0
+    for name in chosen:
+        subject = named(name, data_dir)
+        typer.echo(name)
+        for outcome in hold(subject):
+            Console().print(report.rule_line(outcome), highlight=False, soft_wrap=True)
+            broken += outcome.state is State.FAILED
+    if broken:
+        typer.echo(f"{broken} rules broken", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="A result file, a directory, or MODEL[:PRESET].")],
     b: Annotated[str, typer.Argument(help="What to compare it with, named likewise.")],
@@ -311,6 +411,7 @@ def reproduce(  # noqa: PLR0913, PLR0917  (options)
     weights: Annotated[
         Path | None, typer.Option(help="The weights, for a result that only evaluated some.")
     ] = None,
+    from_file: FromFile = None,
     device: Annotated[str | None, typer.Option(help="Default: as the result says.")] = None,
     threads: Annotated[int | None, typer.Option(help="Default: as the result says.")] = None,
     output_dir: Annotated[
@@ -325,6 +426,7 @@ def reproduce(  # noqa: PLR0913, PLR0917  (options)
     again continues it.
     """
     from seqbench import report
+    from seqbench.from_file import add_model
     from seqbench.progress import shown
     from seqbench.reproduce import reproduce as reproduce_result
     from seqbench.resolve import Plan
@@ -341,6 +443,8 @@ def reproduce(  # noqa: PLR0913, PLR0917  (options)
         ran.threads if threads is None else threads,
     )
     file = read_weights(weights) if weights else None
+    if from_file is not None:
+        add_model(from_file)
     console = Console()
     line = report.plan_line(Plan(original.spec, original.origin))
     console.print(line, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from seqbench.registry import file_of
 from seqbench.result import Result
 
 
@@ -17,19 +18,36 @@ def command_of(result: Result) -> str:
     as the plugins have the same version; ``seqbench reproduce`` needs nothing but the file.
     """
     spec, origin = result.spec, result.origin
-    task = spec.task.name + (f":{origin.task_preset}" if origin.task_preset != "default" else "")
-    words = ["seqbench", "run", task, f"{spec.model.name}:{origin.preset}"]
+    words = ["seqbench", "run", task_of(result), *_model(result)]
     if spec.weights_sha256:
         file = origin.weights.file if origin.weights else None
         words[1:2] = ["evaluate"]
         words += ["--weights", file or "FILE"]
-    for path, value in sorted(origin.overrides.items()):
-        option, name = ("--task", path[5:]) if path.startswith("task.") else ("--set", path)
-        words += [option, f"{name}={_spelled(value)}"]
+    words += options_of(result)
     words += _machine(result)
     if spec.train:
         words += ["--seed", str(spec.seed)]
     return shlex.join(words)
+
+
+def task_of(result: Result) -> str:
+    """``TASK`` or ``TASK:PRESET``, as a command names it."""
+    preset = result.origin.task_preset
+    return result.spec.task.name + (f":{preset}" if preset != "default" else "")
+
+
+def options_of(result: Result, prefix: str = "") -> Iterator[str]:
+    """The options that set by hand what was, for paths that begin with ``prefix``."""
+    for path, value in sorted(result.origin.overrides.items()):
+        if path.startswith(prefix):
+            option, name = ("--task", path[5:]) if path.startswith("task.") else ("--set", path)
+            yield from (option, f"{name}={_spelled(value)}")
+
+
+def _model(result: Result) -> tuple[str, ...]:
+    name, preset = result.spec.model.name, result.origin.preset
+    file = file_of(name)
+    return ("--from-file", f"{file}:{preset}") if file else (f"{name}:{preset}",)
 
 
 def _machine(result: Result) -> Iterator[str]:

@@ -49,6 +49,10 @@ class ModelError(SeqbenchError):
     """A model that does not do what its signature asks, such as an output of the wrong shape."""
 
 
+class ConformanceError(SeqbenchError):
+    """A task or model that breaks a promise of its interface."""
+
+
 class ResultError(SeqbenchError):
     """A result or checkpoint file that cannot be read or does not hold together."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from seqbench.errors import PluginError, SeqbenchError
+from seqbench.errors import ConfigError, PluginError, SeqbenchError
 from seqbench.executors.local import Work, execute
 from seqbench.resolve import Plan, resolve
 from seqbench.result import Result, check_writable
@@ -25,6 +26,21 @@ class Watcher(Protocol):
 
     def done(self, result: Result) -> None:
         """One run has ended."""
+
+
+def jobs_at_once(asked: int | None, place: Place) -> int:
+    """How many runs are done at once: as many as asked, or as cores allow, or one on a GPU.
+
+    Raises:
+        ConfigError: less than one was asked.
+
+    """
+    if asked is not None:
+        if asked < 1:
+            raise ConfigError(f"--jobs cannot be {asked}: expected 1 or more")
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // place.threads) if place.device == "cpu" else 1
 
 
 @dataclass(frozen=True)

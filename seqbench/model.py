@@ -51,7 +51,9 @@ class Model(nn.Module):
     it calls ``super().__init__(config, signature)`` first. ``version`` is bumped whenever the
     same config and seed would give other numbers. ``presets`` names configs, the first of which
     is meant by the bare name of the model. ``recipes`` holds published training settings by
-    (task, preset).
+    (task, preset), ``parameter_counts`` the stated number of trainable parameters of presets on
+    sequential MNIST (1 channel, 784 steps, 10 classes). ``causal`` claims that at every step the
+    answer depends on no later step; a class or a network that looks ahead says false.
     """
 
     api_version: ClassVar[int] = registry.API_VERSION
@@ -61,6 +63,8 @@ class Model(nn.Module):
     Config: ClassVar[type] = NoConfig
     presets: ClassVar[Mapping[str, Any]] = {}
     recipes: ClassVar[Mapping[tuple[str, str], Recipe]] = {}
+    parameter_counts: ClassVar[Mapping[str, int]] = {}
+    causal: bool = True
 
     def __init__(self, config: Any, signature: Signature) -> None:
         super().__init__()

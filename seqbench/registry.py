@@ -19,6 +19,9 @@ API_VERSION = 1
 TASKS = "seqbench.tasks"
 MODELS = "seqbench.models"
 
+FILE_MARK = "@"
+"""Stands before the hash in ``FILE.CLASS@HASH``, the name of a model in a file, and in no other."""
+
 T = TypeVar("T")
 
 
@@ -70,6 +73,8 @@ def _entry(point: EntryPoint) -> Entry:
     dist = point.dist
     name, version = (dist.name, dist.version) if dist else ("unknown", "unknown")
     entry = Entry(point.group, point.name, name, version, point.value)
+    if FILE_MARK in point.name:
+        return replace(entry, broken=f"{FILE_MARK!r} marks the names of models in files")
     try:
         package = point.module.split(".")[0]
     except AttributeError:
@@ -92,6 +97,17 @@ def _settle(claims: list[Entry]) -> Entry:
     )
 
 
+def file_of(name: str) -> str | None:
+    """``FILE.py:CLASS`` of the name of a model in a file, ``None`` of any other name."""
+    stem, _, model = name.partition(FILE_MARK)[0].rpartition(".")
+    return f"{stem}.py:{model}" if FILE_MARK in name else None
+
+
+def add(entry: Entry) -> None:
+    """Register a name in this process alone."""
+    entries(entry.group)[entry.name] = entry
+
+
 def load(group: str, name: str, base: type[T]) -> type[T]:
     """The class registered as ``name`` in ``group``, checked to be a ``base``.
 
@@ -103,7 +119,9 @@ def load(group: str, name: str, base: type[T]) -> type[T]:
     known = entries(group)
     if name not in known:
         kind = group.removeprefix("seqbench.").removesuffix("s")
-        raise UnknownNameError(kind, name, known)
+        file = file_of(name)
+        hint = f"it is in a file: give the same with --from-file {file}" if file else ""
+        raise UnknownNameError(kind, name, known, hint)
     entry = known[name]
     loaded, cause = _try(entry, base)
     if loaded is None:

@@ -18,6 +18,7 @@ from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
     from seqbench.compare import Comparison, Runs
+    from seqbench.conformance.rule import Outcome
     from seqbench.estimate import Estimate, Item
     from seqbench.reproduce import Reproduction
     from seqbench.resolve import Plan
@@ -150,6 +151,14 @@ def _mean(runs: Runs) -> str:
 def _in_units(runs: Runs, value: float) -> str:
     """Accuracy in percent, any other metric as it is."""
     return f"{100 * value:.2f}" if runs.first.metric.name == "accuracy" else f"{value:.4g}"
+
+
+def rule_line(outcome: Outcome) -> str:
+    """What came of a rule, and below it how to mend a failure."""
+    colour = {"ok": "green", "FAILED": "bold red", "skipped": "yellow"}[outcome.state]
+    line = f"  [{colour}]{outcome.state:8}[/{colour}]{outcome.rule:14}{escape(outcome.text)}"
+    mend = f"\n          {'to mend':14}{escape(outcome.mend)}" if outcome.mend else ""
+    return line.rstrip() + mend
 
 
 def reproduction_parts(found: Reproduction) -> Iterator[RenderableType]:

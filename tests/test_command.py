@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +35,9 @@ def spec_of(monkeypatch):
         raise Understood(plan.spec)
 
     def call(command, sha256=None):
-        monkeypatch.setattr("seqbench.run.run", run)
-        monkeypatch.setattr("seqbench.run.run_evaluation", run)
+        runner = importlib.import_module("seqbench.run")  # `seqbench.run` is a function
+        monkeypatch.setattr(runner, "run", run)
+        monkeypatch.setattr(runner, "run_evaluation", run)
         file = SimpleNamespace(sha256=sha256)
         monkeypatch.setattr("seqbench.weights.read_weights", lambda _: file)
         program, *words = shlex.split(command)

@@ -1,0 +1,79 @@
+"""A new result beside those that there are of other models on its task; needs no torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqbench import registry
+from seqbench.command import options_of, task_of
+from seqbench.errors import ConfigError, ResultError, UnknownNameError
+from seqbench.leaderboard import Leaderboard, load_published, rank
+from seqbench.result import Result, read_results
+from seqbench.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Models to stand beside a result, ``NAME`` or ``NAME:PRESET``, and where they are looked for.
+
+    ``results`` are all that the directories hold; ``unreadable`` says what could not be read.
+    """
+
+    models: tuple[str, ...]
+    directories: tuple[Path, ...]
+    results: tuple[Result, ...]
+    unreadable: tuple[ResultError, ...]
+
+    def beside(self, result: Result) -> Leaderboard:
+        """The boards of the result's task: its row, with other seeds, and those of the models."""
+        shown = [
+            each
+            for each in self.results
+            if self._of(each, self.models, result) or _but_for_seed(each) == _but_for_seed(result)
+        ]
+        return rank([*shown, result], load_published())
+
+    def missing(self, result: Result, output_dir: Path) -> list[str]:
+        """For each model that has no result on the task, the command that makes one."""
+        commands = []
+        for model in self.models:
+            if any(self._of(each, [model], result) for each in self.results):
+                continue
+            words = ["seqbench", "run", task_of(result), model, *options_of(result, "task.")]
+            words += ["--seed", str(result.spec.seed), "--output-dir", str(output_dir)]
+            commands.append(shlex.join(words))
+        return commands
+
+    @staticmethod
+    def _of(each: Result, models: Iterable[str], result: Result) -> bool:
+        name, preset = each.spec.model.name, each.origin.preset
+        same_task = each.spec.task == result.spec.task
+        return same_task and not {name, f"{name}:{preset}"}.isdisjoint(models)
+
+
+def _but_for_seed(result: Result) -> RunSpec:
+    return result.spec.model_copy(update={"seed": 0})
+
+
+def neighbours(models: str, directories: Sequence[Path]) -> Neighbours:
+    """What ``--compare-with NAME,NAME:PRESET`` means.
+
+    Raises:
+        UnknownNameError: a name is neither that of a model nor of any result.
+        ConfigError: there is no name.
+
+    """
+    names = tuple(filter(None, (name.strip() for name in models.split(","))))
+    if not names:
+        raise ConfigError("--compare-with names no model", "expected NAME,NAME:PRESET,...")
+    read = [read_results(directory) for directory in dict.fromkeys(directories)]
+    results = tuple(result for found, _ in read for result in found)
+    known = {*registry.entries(registry.MODELS), *(each.spec.model.name for each in results)}
+    for name in names:
+        if name.partition(":")[0] not in known:
+            raise UnknownNameError("model or result", name, known)
+    unreadable = tuple(error for _, errors in read for error in errors)
+    return Neighbours(names, tuple(directories), results, unreadable)

@@ -1,0 +1,486 @@
+"""The promises of a model, looked into on the CPU with small inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
+
+from seqbench.conformance.declared import configured, imported
+from seqbench.conformance.rule import Broken, NotApplicable, Rule, describe
+from seqbench.errors import SeqbenchError
+from seqbench.model import Model
+from seqbench.registry import Entry
+from seqbench.resolve import presets_of
+from seqbench.run import parameters_of
+from seqbench.spec import Signature
+from seqbench.train import seed_everything
+
+BATCH = 3
+LENGTH = 24
+OTHER_LENGTHS = (1, 2, 17, 40)
+
+KINDS: Mapping[str, Signature] = {
+    "sequence": Signature(in_channels=2, shape=(LENGTH,), out_features=5, target="sequence"),
+    "step": Signature(in_channels=2, shape=(LENGTH,), out_features=5, target="step"),
+    "number": Signature(in_channels=1, shape=(LENGTH,), out_features=1, target="sequence"),
+    "image": Signature(in_channels=2, shape=(6, 4), out_features=5, target="sequence"),
+}
+"""Every kind of signature: an answer a sequence, an answer a step, one number, images."""
+
+SEQUENTIAL_MNIST = Signature(in_channels=1, shape=(784,), out_features=10, target="sequence")
+
+_TOLERANCE = 1e-4
+"""Of the largest value: what single precision and Fourier transforms may differ by."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with one config, for one kind of signature."""
+
+    cls: type[Model]
+    preset: str
+    config: Any
+    kind: str
+
+    @property
+    def signature(self) -> Signature:
+        """What is asked of the network."""
+        return KINDS[self.kind]
+
+    def make(self, seed: int) -> Model:
+        """A new network."""
+        seed_everything(seed)
+        return self.cls(self.config, self.signature)
+
+    @cached_property
+    def network(self) -> Model:
+        """A network in eval mode, made once."""
+        return self.make(0).eval()
+
+    @cached_property
+    def refusal(self) -> str:
+        """What the model says to refuse the signature; empty if it accepts it.
+
+        Raises:
+            Broken: it fails in another way.
+
+        """
+        try:
+            _ = self.network
+        except SeqbenchError as error:
+            return error.message
+        except Exception as error:
+            raise Broken(
+                f"preset {self.preset!r}: the signature {self.signature} ends in {describe(error)}",
+                "a network, or a refusal with a SeqbenchError",
+                "refuse what the model does not support by raising seqbench.errors.ConfigError, "
+                "as seqbench.nn.checks.check_sequence does for images",
+            ) from error
+        return ""
+
+    def x(self, length: int | None = None) -> Tensor:
+        """A batch of inputs, the same for the same length."""
+        shape = self.signature.shape if length is None else (length,)
+        generator = torch.Generator().manual_seed(sum(shape))
+        return torch.randn(BATCH, self.signature.in_channels, *shape, generator=generator)
+
+    def answer(self, x: Tensor) -> Tensor:
+        """The network's answer, computed as a run evaluates."""
+        with torch.inference_mode():
+            y: Tensor = self.network(x)
+        return y
+
+
+@dataclass(frozen=True)
+class ModelSubject:
+    """A model with those of its presets that are looked at; ``None`` is all of them."""
+
+    cls: type[Model]
+    entry: Entry | None = None
+    preset: str | None = None
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """The configs by name."""
+        chosen = presets_of(self.cls)
+        return chosen if self.preset is None else {self.preset: chosen[self.preset]}
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """Every preset for every kind of signature."""
+        return tuple(
+            Case(self.cls, preset, config, kind)
+            for preset, config in self.presets.items()
+            for kind in KINDS
+        )
+
+    def accepted(self, kinds: Collection[str]) -> list[Case]:
+        """The cases of these kinds that the model does not refuse."""
+        return [case for case in self.cases if case.kind in kinds and not case.refusal]
+
+
+def _each(*kinds: str) -> Callable[[Callable[[Case], str]], Callable[[ModelSubject], str]]:
+    """Make a rule of a model from one of a single network, for the kinds that it accepts."""
+
+    def rule_of(check: Callable[[Case], str]) -> Callable[[ModelSubject], str]:
+        @wraps(check)
+        def checked(subject: ModelSubject) -> str:
+            cases = subject.accepted(kinds)
+            if not cases:
+                raise NotApplicable(f"the model refuses signatures of {' and '.join(kinds)}")
+            return "; ".join(dict.fromkeys(filter(None, (_located(check, case) for case in cases))))
+
+        return checked
+
+    return rule_of
+
+
+def _located(check: Callable[[Case], str], case: Case) -> str:
+    try:
+        return check(case)
+    except Broken as broken:
+        where = f"preset {case.preset!r}, {case.kind}: "
+        raise Broken(where + broken.found, broken.expected, broken.mend) from broken
+
+
+def _recipes(subject: ModelSubject) -> str:
+    """Recipes name presets and a source, and set fields that Config has."""
+    cls, presets = subject.cls, presets_of(subject.cls)
+    for (task, preset), recipe in cls.recipes.items():
+        where = f"the recipe for {task!r} and {preset!r}"
+        if preset not in presets:
+            raise Broken(
+                f"{where} names no preset",
+                f"one of {', '.join(presets)}",
+                "name the preset that the source trains",
+            )
+        if not recipe.source:
+            raise Broken(f"{where} names no source", "who published it", "fill in `source`")
+        try:
+            dataclasses.replace(presets[preset], **recipe.model)
+        except (TypeError, SeqbenchError) as error:
+            raise Broken(
+                f"{where} sets what Config does not take: {error}",
+                f"fields of {cls.Config.__name__}",
+                "mend `model` of the recipe",
+            ) from error
+    return f"{len(cls.recipes)} published" if cls.recipes else "none"
+
+
+def _signatures(subject: ModelSubject) -> str:
+    """Every kind of signature is accepted, or refused with a SeqbenchError; not all are refused."""
+    refused = {case.kind: case.refusal for case in subject.cases if case.refusal}
+    accepted = [kind for kind in KINDS if kind not in refused]
+    if not accepted:
+        raise Broken(
+            f"every signature is refused: {next(iter(refused.values()))}",
+            "a model for at least one kind of task",
+            "refuse only what the network cannot read or answer",
+        )
+    return f"accepts {', '.join(accepted)}" + (f"; refuses {', '.join(refused)}" if refused else "")
+
+
+@_each(*KINDS)
+def _shapes(case: Case) -> str:
+    """(batch, out), or (batch, out, time) for target step: float32, finite."""
+    _check_output(case, case.x())
+    return ""
+
+
+def _check_output(case: Case, x: Tensor) -> None:
+    y = case.answer(x)
+    steps = x.shape[2:] if case.signature.target == "step" else ()
+    expected = (len(x), case.signature.out_features, *steps)
+    if tuple(y.shape) != expected:
+        raise Broken(
+            f"an input of shape {tuple(x.shape)} gives an output of shape {tuple(y.shape)}",
+            f"{expected}",
+            "answer (batch, out_features), or (batch, out_features, time) where "
+            "signature.target is 'step'",
+        )
+    if y.dtype != torch.float32:
+        raise Broken(f"the output is {y.dtype}", "torch.float32", "compute in the input's dtype")
+    if not y.isfinite().all():
+        raise Broken(
+            f"the output for shape {tuple(x.shape)} holds infinities or NaN",
+            "finite numbers",
+            "look for divisions by zero, logarithms and overflowing exponentials",
+        )
+
+
+@_each("sequence", "step")
+def _lengths(case: Case) -> str:
+    """Inputs of another length are answered, or refused with a SeqbenchError."""
+    refused = []
+    for length in OTHER_LENGTHS:
+        try:
+            _check_output(case, case.x(length))
+        except SeqbenchError:
+            refused.append(str(length))
+        except Broken:
+            raise
+        except Exception as error:
+            raise Broken(
+                f"an input of {length} steps, made for {LENGTH}, ends in {describe(error)}",
+                "an answer, or a refusal with a SeqbenchError",
+                "raise seqbench.errors.ModelError where x.shape[-1] is not signature.length, or "
+                "make layers that take any length",
+            ) from error
+    if len(refused) == len(OTHER_LENGTHS):
+        return "refuses other lengths"
+    return f"refuses {', '.join(refused)} steps" if refused else "answers other lengths"
+
+
+@_each("sequence", "step", "image")
+def _seed(case: Case) -> str:
+    """One seed gives one network and, in training, one output; another seed gives another."""
+    first, second, other = (case.make(seed) for seed in (1, 1, 2))
+    state = first.state_dict()
+    _same_state(
+        state,
+        second.state_dict(),
+        "differs between two networks made under one seed",
+        "draw initial values from torch's global generator, and set no seed",
+    )
+    if all(torch.equal(value, other.state_dict()[key]) for key, value in state.items()):
+        raise Broken(
+            "networks made under two seeds are equal",
+            "initial values that follow the seed",
+            "draw from torch's global generator, and set no seed",
+        )
+    one, same = (_trained_answer(network, case.x()) for network in (first, second))
+    _close(
+        same,
+        one,
+        "in training, two answers of equal networks under one seed",
+        "draw what is random in forward from torch's global generator",
+    )
+    return ""
+
+
+def _trained_answer(network: Model, x: Tensor) -> Tensor:
+    seed_everything(3)
+    y: Tensor = network.train()(x)
+    return y
+
+
+def _same_state(
+    state: Mapping[str, Tensor], other: Mapping[str, Tensor], found: str, mend: str
+) -> None:
+    for name, value in state.items():
+        if name not in other or not torch.equal(value, other[name]):
+            raise Broken(f"{name!r} {found}", "the same values", mend)
+
+
+def _close(got: Tensor, expected: Tensor, what: str, mend: str) -> None:
+    """Equal but for rounding, which is relative to the largest value."""
+    difference = (got - expected).abs().max().item()
+    scale = expected.abs().max().item()
+    if difference > _TOLERANCE * scale + 1e-6:
+        raise Broken(
+            f"{what} differ by {difference:.2g}", f"no difference at values up to {scale:.2g}", mend
+        )
+
+
+@_each("sequence", "step", "image")
+def _batch(case: Case) -> str:
+    """In eval, an example's answer is the same alone and among others."""
+    x = case.x()
+    together = case.answer(x)
+    for i in range(BATCH):
+        _close(
+            case.answer(x[i : i + 1]),
+            together[i : i + 1],
+            "the answers to an example alone and in a batch",
+            "let nothing in eval mix examples: no mean or norm over the batch, no squeeze() "
+            "without a dimension",
+        )
+    return ""
+
+
+@_each("sequence", "step", "image")
+def _modes(case: Case) -> str:
+    """In eval nothing is random and nothing is learned; forward leaves the mode alone."""
+    network, x = case.network, case.x()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    _close(
+        case.answer(x),
+        case.answer(x),
+        "in eval, two answers to one input",
+        "use nn.Dropout, or functional.dropout(x, p, self.training)",
+    )
+    _same_state(
+        before,
+        network.state_dict(),
+        "changes when the network answers in eval",
+        "change buffers only where self.training is true",
+    )
+    for training in (True, False):
+        network.train(training)
+        network(x)
+        if wrong := [name for name, part in network.named_modules() if part.training != training]:
+            mode = "train" if training else "eval"
+            raise Broken(
+                f"after {mode}() and forward, {wrong[0] or 'the network'!r} is in the other mode",
+                f"every part in {mode} mode",
+                "call neither train() nor eval() within the network",
+            )
+    return ""
+
+
+@_each("sequence", "step", "image")
+def _gradients(case: Case) -> str:
+    """The gradient of loss and penalty reaches every parameter."""
+    case.answer(case.x())  # as a run does: what eval keeps must not be in the way
+    network = case.make(0).eval()
+    with torch.inference_mode():
+        network(case.x())
+    y = network(case.x())
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    ((y * weights).sum() + network.penalty()).backward()
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None or not parameter.grad.any():
+            raise Broken(
+                f"no gradient reaches the parameter {name!r}",
+                "one that is not zero",
+                "use it in forward without detach(), make it a buffer, or set requires_grad=False",
+            )
+        if not parameter.grad.isfinite().all():
+            raise Broken(
+                f"the gradient of {name!r} holds infinities or NaN",
+                "finite numbers",
+                "look for square roots, norms and divisions at zero",
+            )
+    return ""
+
+
+@_each("sequence", "step", "image")
+def _groups(case: Case) -> str:
+    """Every trainable parameter is in exactly one group of ``param_groups``."""
+    network = case.network
+    counts = Counter(id(p) for group in network.param_groups() for p in group.parameters)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and counts[id(parameter)] != 1:
+            raise Broken(
+                f"param_groups() holds {name!r} {counts[id(parameter)]} times",
+                "every trainable parameter exactly once",
+                "list the parameters that are special, and give the others to decay_groups()",
+            )
+    return ""
+
+
+@_each("sequence", "step", "image")
+def _state(case: Case) -> str:
+    """A network with another's state dict gives the other's answer, whatever it did before."""
+    trained, copy = case.make(4).train(), case.make(5).eval()
+    trained(case.x())  # running statistics are state too
+    with torch.inference_mode():
+        copy(case.x())
+    copy.load_state_dict(trained.state_dict())
+    with torch.inference_mode():
+        answers = copy.eval()(case.x()), trained.eval()(case.x())
+    _close(
+        *answers,
+        "the answers of a network and of another with its state dict",
+        "register what is not a parameter by register_buffer, and keep nothing that is computed "
+        "from weights when they change",
+    )
+    return ""
+
+
+@_each("step")
+def _causality(case: Case) -> str:
+    """Changing x after step t leaves y up to step t alone, and changes y after it."""
+    if not case.network.causal:
+        raise NotApplicable("the model says causal = False")
+    x = case.x()
+    y = case.answer(x)
+    for t in (0, LENGTH // 2, LENGTH - 2):
+        changed = x.clone()
+        changed[..., t + 1 :] += 1.0
+        z = case.answer(changed)
+        _close(
+            z[..., : t + 1],
+            y[..., : t + 1],
+            f"the answers up to step {t}, before and after a change of x from step {t + 1} on,",
+            "pad on the left only and look at no later step, or say causal = False in the class",
+        )
+        if (z[..., t + 1 :] - y[..., t + 1 :]).abs().max() == 0:
+            raise Broken(
+                f"a change of x from step {t + 1} on changes nothing",
+                "answers that depend on the input",
+                "look for a constant output: a dead activation, a mask of zeros",
+            )
+    return "no answer depends on a later step"
+
+
+def _parameters(subject: ModelSubject) -> str:
+    """There are as many trainable parameters as stated, all of them from the beginning."""
+    for case in subject.accepted(("sequence", "step", "image")):
+        network = case.make(0)
+        before = _count(network)
+        network(case.x())
+        if (after := _count(network)) != before:
+            raise Broken(
+                f"preset {case.preset!r}, {case.kind}: {before or 'an unknown number of'} "
+                f"trainable parameters before the first forward, {after} after it",
+                "all of them from the beginning",
+                "make every parameter in __init__, with sizes from the signature",
+            )
+    stated = subject.cls.parameter_counts
+    for preset in stated:
+        _check_count(subject, preset, stated[preset])
+    return f"as stated for {', '.join(stated)}" if stated else "no number is stated"
+
+
+def _check_count(subject: ModelSubject, preset: str, stated: int) -> None:
+    if preset not in presets_of(subject.cls):
+        raise Broken(
+            f"parameter_counts names {preset!r}, which is no preset",
+            f"one of {', '.join(presets_of(subject.cls))}",
+            "name the preset whose size is stated",
+        )
+    if preset not in subject.presets:
+        return
+    measured = parameters_of(subject.cls(subject.presets[preset], SEQUENTIAL_MNIST))
+    if measured != stated:
+        raise Broken(
+            f"the preset {preset!r} has {measured:,} parameters on sequential MNIST",
+            f"the {stated:,} of parameter_counts",
+            "mend the network or the number",
+        )
+
+
+def _count(network: Model) -> int | None:
+    """Trainable parameters, unless the size of one is not known yet."""
+    if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
+        return None
+    return parameters_of(network)
+
+
+MODEL_RULES: tuple[Rule[ModelSubject], ...] = (
+    Rule("import", imported),
+    Rule("config", configured, needed=True),
+    Rule("recipes", _recipes),
+    Rule("signatures", _signatures, needed=True),
+    Rule("shapes", _shapes, needed=True),
+    Rule("parameters", _parameters),
+    Rule("lengths", _lengths),
+    Rule("seed", _seed),
+    Rule("modes", _modes),
+    Rule("batch", _batch),
+    Rule("gradients", _gradients),
+    Rule("groups", _groups),
+    Rule("state", _state),
+    Rule("causality", _causality),
+)
