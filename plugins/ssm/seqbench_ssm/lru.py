@@ -152,6 +152,7 @@ class LRU(StateSpaceModel):
         "100k": LRUConfig(channels=64, state_size=64),
         "1m": LRUConfig(),
     }
+    parameter_counts: ClassVar = {"100k": 101_130, "1m": 1_058_314}
     recipes: ClassVar = {
         ("scifar10", "1m"): Recipe(
             source="NicolasZucchet/minimal-LRU README (Sequential CIFAR) and defaults of "

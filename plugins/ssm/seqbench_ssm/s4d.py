@@ -219,6 +219,13 @@ class S4D(StateSpaceModel):
         "100k-inv": S4DConfig(channels=84, initial="inv"),
         "100k-legs": S4DConfig(channels=84, initial="legs"),
     }
+    parameter_counts: ClassVar = {
+        "100k": 102_490,
+        "200k": 201_226,
+        "mnist": 664_586,
+        "100k-inv": 102_490,
+        "100k-legs": 102_490,
+    }
     recipes: ClassVar = {
         ("scifar10", "200k"): Recipe(
             source="state-spaces/s4 configs/experiment/cifar/s4d-minimal-cifar.yaml; warm-up of "

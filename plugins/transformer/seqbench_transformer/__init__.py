@@ -83,6 +83,7 @@ class Transformer(Model):
         ),
         "base": TransformerConfig(),
     }
+    parameter_counts: ClassVar = {"100k": 100_554, "lra-image": 68_106, "base": 18_909_194}
     recipes: ClassVar = {
         ("scifar10-gray", "lra-image"): Recipe(
             source="google-research/long-range-arena lra_benchmarks/image/configs/cifar10/ "
