@@ -10,6 +10,8 @@ from seqbench.errors import PluginError
 
 try:
     import torchaudio  # noqa: F401  (native code: it loads beside the torch that it is built for)
+except ModuleNotFoundError:  # it is not there, which is said already
+    raise
 except (ImportError, OSError, RuntimeError) as error:
     raise PluginError(
         f"torchaudio {version('torchaudio')} does not load beside torch {torch.__version__}: "

@@ -385,14 +385,20 @@ def test_a_place_that_cannot_be_written_is_named(
     assert "SEQBENCH_CACHE=DIR" in caught.value.hint
 
 
-def test_torchaudio_that_does_not_load_stays_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchaudio_that_does_not_load_stays_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tasks say why they cannot be used, and no other task minds."""
-    for name in [name for name in sys.modules if name.startswith("seqbench_speech")]:
+    for name in [
+        name for name in sys.modules if name.startswith(("seqbench_speech", "torchaudio"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    (tmp_path / "torchaudio.py").write_text("raise OSError('lib.so: undefined symbol: _ZN3c10')")
+    monkeypatch.syspath_prepend(str(tmp_path))
     found = {name: check(entry, Task).broken for name, entry in entries(TASKS).items()}
     assert found["sdigits"] is None
     assert found["sc10-raw"] is not None
-    assert f"does not load beside torch {torch.__version__}" in found["sc10-raw"]
+    assert f"does not load beside torch {torch.__version__}: lib.so: undef" in found["sc10-raw"]
+    assert "pip install 'torch==2.11.*' 'torchaudio==2.11.*'" in found["sc10-raw"]
     with pytest.raises(PluginError, match=r"torchaudio .* does not load"):
         import seqbench_speech  # noqa: F401
