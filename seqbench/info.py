@@ -61,14 +61,17 @@ def _fields_table(cls: type[Task | Model]) -> Table:
 
 
 def _presets_table(cls: type[Task | Model]) -> Table:
-    table = titled("presets (the first is the default)", "preset", "differs from the defaults in")
+    columns = ("preset", "differs from the defaults in", "parameters on smnist")
+    counts = getattr(cls, "parameter_counts", {})
+    table = titled("presets (the first is the default)", *columns[: 3 if counts else 2])
     for preset, config in cls.presets.items():
         values = {
             field.name: getattr(config, field.name)
             for field in dataclasses.fields(cls.Config)
             if getattr(config, field.name) != field.default
         }
-        table.add_row(preset, escape(_settings(values)))
+        count = [f"{counts[preset]:,}" if preset in counts else "-"] if counts else []
+        table.add_row(preset, escape(_settings(values)), *count)
     return table
 
 

@@ -71,6 +71,7 @@ class TCN(Model):
         "copy-memory": TCNConfig(channels=10, kernel_size=8, dropout=0.0, head_std=0.01),
         "adding": TCNConfig(channels=30, dropout=0.0, head_std=0.01),
     }
+    parameter_counts: ClassVar = {"pixel-mnist": 66_910}
     recipes: ClassVar = {
         ("smnist", "pixel-mnist"): _PIXEL_MNIST,
         ("pmnist", "pixel-mnist"): _PIXEL_MNIST,

@@ -19,11 +19,6 @@ def test_conforms(preset: str) -> None:
     check_model("tcn", preset)
 
 
-def test_pixel_mnist_has_66910_parameters() -> None:
-    """The size of the authors' pixel-MNIST network."""
-    assert sum(p.numel() for p in TCN(TCNConfig(), SMNIST).parameters()) == 66_910
-
-
 def test_sees_its_receptive_field_and_no_step_more() -> None:
     """The last output changes with the oldest step of the receptive field, not with one older."""
     torch.manual_seed(0)
