@@ -48,7 +48,8 @@ def measured_then_run(work: Work, place: Place) -> Ratio | None:
     ratio = Ratio(actual / estimated, peak / measured.peak_bytes)
     peaks = f"{amount(measured.peak_bytes, 'B')}, {amount(peak, 'B')}"
     print(
-        f"{name:32} {duration(estimated):>10} {duration(actual):>10} {ratio.seconds:6.2f}   {peaks}",
+        f"{name:32} {duration(estimated):>10} {duration(actual):>10} "
+        f"{ratio.seconds:6.2f}   {peaks}",
         flush=True,
     )
     return ratio

@@ -61,6 +61,7 @@ def test_settings_conform(name):
     class Set(cls):
         presets = {"set": config}
         recipes = {}
+        parameter_counts = {}
 
     check_model(Set)
 
