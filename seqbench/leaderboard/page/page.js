@@ -796,7 +796,6 @@ function framed({ xaxis = {}, yaxis = {}, ...layout }) {
     showline: true,
     ticks: "outside",
     ticklen: 4,
-    automargin: true,
     tickfont: { color: muted },
   };
   const named = (one) => ({
@@ -808,7 +807,7 @@ function framed({ xaxis = {}, yaxis = {}, ...layout }) {
     font: { family: getComputedStyle(document.body).fontFamily, size: 11, color: text },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 48, r: 12, t: 12, b: 36 },
+    margin: { l: 48, r: 12, t: 12, b: 44 },
     hovermode: "closest",
     hoverlabel: {
       bgcolor: raised,
@@ -819,8 +818,9 @@ function framed({ xaxis = {}, yaxis = {}, ...layout }) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: text },
     showlegend: false,
     dragmode: touch ? false : "zoom",
-    xaxis: named(xaxis),
-    yaxis: named(yaxis),
+    // Room made for the labels of both axes at once may need new labels, without end.
+    xaxis: { ...named(xaxis), tickangle: 0 },
+    yaxis: { ...named(yaxis), automargin: true },
     ...layout,
   };
 }
