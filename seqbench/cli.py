@@ -370,20 +370,19 @@ def check(
     os.environ["HF_HUB_OFFLINE"] = "1"
     from seqbench import registry, report
     from seqbench.conformance.rule import State
-    from seqbench.conformance.suite import hold, named
+    from seqbench.conformance.suite import check as check_name
     from seqbench.from_file import add_model
 
     chosen = [*(names or []), *([add_model(from_file)] if from_file else [])]
     chosen = chosen or [*registry.entries(registry.TASKS), *registry.entries(registry.MODELS)]
     broken = 0
     for name in chosen:
-        subject = named(name, data_dir)
         typer.echo(name)
-        for outcome in hold(subject):
+        for outcome in check_name(name, data_dir):
             Console().print(report.rule_line(outcome), highlight=False, soft_wrap=True)
             broken += outcome.state is State.FAILED
     if broken:
-        typer.echo(f"{broken} rules broken", err=True)
+        typer.echo(f"{broken} broken {'rule' if broken == 1 else 'rules'}", err=True)
         raise typer.Exit(1)
 
 

@@ -57,6 +57,7 @@ class Net(Model):
 def here(tmp_path, monkeypatch):
     """An empty directory with the file my_model.py; names made in it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # `check` sets it
     (tmp_path / "my_model.py").write_text(SOURCE)
     registry.entries.cache_clear()
     yield tmp_path
@@ -160,7 +161,7 @@ def test_check_takes_a_file(seqbench) -> None:
     """One line a rule; exit 1, what is wrong and how to mend it."""
     code, out, err = seqbench("check", "--from-file", "my_model.py")
     assert code == 1
-    assert "1 rules broken" in err
+    assert "1 broken rule" in err
     assert "ok      config" in out
     assert "FAILED  shapes" in out
     assert "preset 'small', step: an input of shape (3, 2, 24) gives" in out

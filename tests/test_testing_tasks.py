@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from seqbench import registry
+from seqbench import cli, registry
 from seqbench.conformance.rule import State
 from seqbench.conformance.suite import hold, named
 from seqbench.conformance.tasks import TASK_RULES, TaskSubject
@@ -366,6 +366,28 @@ def test_a_broken_task_fails_its_test() -> None:
     with pytest.raises(ConformanceError, match="WrongSign breaks the rule 'loss'") as caught:
         check_task(WrongSign)
     assert "loss: look for a wrong sign" in caught.value.hint
+
+
+def test_check_goes_on_where_data_or_plugins_are_broken(
+    install_plugin, tmp_path, monkeypatch, capsys
+) -> None:
+    """Missing data are skipped, a plugin that does not load is a failure, the rest is checked."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # `check` sets it
+    monkeypatch.setenv("COLUMNS", "300")
+    points = "[seqbench.tasks]\nbroken = seqbench_broken:Broken\n"
+    install_plugin("seqbench-broken", "seqbench_broken", "import nothing_there", points)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["check", "broken", "smnist", "tiny-sum", "--data-dir", str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 1
+    assert "FAILED  load          the task 'broken' of seqbench-broken 9.1" in out
+    assert "skipped splits        mnist is not in" in out
+    assert "ok      disjoint" in out.partition("tiny-sum")[2]
+    assert err.splitlines()[-1] == "1 broken rule"
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["check", "smnst"])
+    assert stop.value.code == 2
+    assert "did you mean 'smnist'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

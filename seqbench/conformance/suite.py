@@ -9,7 +9,7 @@ from seqbench import registry
 from seqbench.conformance.models import MODEL_RULES, ModelSubject
 from seqbench.conformance.rule import Outcome, State, judge
 from seqbench.conformance.tasks import TASK_RULES, TaskSubject
-from seqbench.errors import ConformanceError, UnknownNameError
+from seqbench.errors import ConformanceError, PluginError, UnknownNameError
 from seqbench.model import load_model
 from seqbench.resolve import presets_of
 from seqbench.task import load_task
@@ -44,6 +44,21 @@ def hold(subject: Subject) -> Iterator[Outcome]:
     if isinstance(subject, TaskSubject):
         return judge(TASK_RULES, subject)
     return judge(MODEL_RULES, subject)
+
+
+def check(name: str, data_dir: Path | None = None) -> Iterator[Outcome]:
+    """``hold`` what a name stands for; a plugin that cannot be loaded is an outcome too.
+
+    Raises:
+        UnknownNameError: it is neither a task nor a model, or has no such preset.
+
+    """
+    try:
+        subject = named(name, data_dir)
+    except PluginError as error:
+        yield Outcome("load", State.FAILED, error.message, error.hint)
+    else:
+        yield from hold(subject)
 
 
 def require(subject: Subject) -> list[Outcome]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import random
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -288,7 +286,7 @@ def _rows(x: Tensor) -> set[bytes]:
 
 
 def _fingerprints(subject: TaskSubject) -> str:
-    """Data made again are the same: under other seeds, and if it is registered elsewhere."""
+    """Data made again are the same; for a registered task, under other seeds and elsewhere."""
     made = fresh.fingerprints_of(subject.task, subject.fit, subject.test)
     again = _made_again(subject) if subject.entry is None else subject.elsewhere
     for name, print_ in made.items():
@@ -304,9 +302,7 @@ def _fingerprints(subject: TaskSubject) -> str:
 
 
 def _made_again(subject: TaskSubject) -> dict[str, str]:
-    random.seed(11)
-    np.random.seed(11)  # noqa: NPY002  (the global state is what must not matter)
-    torch.manual_seed(11)
+    """Here, where global generators have gone on if the data were drawn from them."""
     task = subject.cls(subject.config, data_dir=subject.data_dir)
     return fresh.fingerprints_of(task, task.fit_data(), task.test_data())
 
