@@ -146,6 +146,20 @@ class LosesOneOutput(Sound):
         return super().forward(x).squeeze()
 
 
+class ReturnsMore(Sound):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Raises(Sound):
+    def __init__(self, config, signature) -> None:
+        super().__init__(config, signature)
+        self.head = nn.Linear(7, 5)
+
+    def forward(self, x):
+        return self.head(self.mix(x))
+
+
 class Double(Sound):
     def forward(self, x):
         return super().forward(x).double()
@@ -318,6 +332,8 @@ BROKEN = {
     WrongShape: ("shapes", "output of shape (3, 3); expected (3, 5)", "answer (batch,"),
     OneAnswerForSteps: ("shapes", "step: an input of shape (3, 2, 24)", "'step'"),
     LosesOneOutput: ("shapes", "number: an input of shape (3, 1, 24)", "answer (batch,"),
+    ReturnsMore: ("shapes", "sequence: forward gives a tuple", "return the answers alone"),
+    Raises: ("shapes", "sequence: it ends in RuntimeError: mat1", "mend what the error names"),
     Double: ("shapes", "the output is torch.float64", "the input's dtype"),
     NotFinite: ("shapes", "infinities or NaN", "logarithms"),
     LateParameter: ("parameters", "before the first forward", "make every parameter in __init__"),
@@ -374,6 +390,12 @@ def test_all_that_is_broken_is_raised_together() -> None:
     assert [line.split("'")[1] for line in message] == broken
     assert [line.split(":")[0].strip() for line in hint] == broken
     assert message[0].startswith("Twice breaks the rule 'parameters': the preset 'small' has 58")
+
+
+def test_an_error_is_shown_at_the_models_own_line() -> None:
+    """Not where torch raises it."""
+    (failed,) = [each for each in hold(ModelSubject(Raises)) if each.state is State.FAILED]
+    assert f"({Path(__file__).name}, line " in failed.text
 
 
 IN_FILES = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 
 from seqbench.conformance.declared import configured, imported
-from seqbench.conformance.rule import Broken, NotApplicable, Rule, describe
+from seqbench.conformance.rule import Broken, NotApplicable, Rule, as_broken, describe
 from seqbench.errors import SeqbenchError
 from seqbench.model import Model
 from seqbench.registry import Entry
@@ -92,11 +92,10 @@ class Case:
         generator = torch.Generator().manual_seed(sum(shape))
         return torch.randn(BATCH, self.signature.in_channels, *shape, generator=generator)
 
-    def answer(self, x: Tensor) -> Tensor:
+    def answer(self, x: Tensor) -> Any:
         """The network's answer, computed as a run evaluates."""
         with torch.inference_mode():
-            y: Tensor = self.network(x)
-        return y
+            return self.network(x)
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,12 @@ def _each(*kinds: str) -> Callable[[Callable[[Case], str]], Callable[[ModelSubje
 def _located(check: Callable[[Case], str], case: Case) -> str:
     try:
         return check(case)
-    except Broken as broken:
+    except NotApplicable:
+        raise
+    except Exception as error:
+        broken = as_broken(error)
         where = f"preset {case.preset!r}, {case.kind}: "
-        raise Broken(where + broken.found, broken.expected, broken.mend) from broken
+        raise Broken(where + broken.found, broken.expected, broken.mend) from error
 
 
 def _recipes(subject: ModelSubject) -> str:
@@ -197,6 +199,10 @@ def _shapes(case: Case) -> str:
 
 def _check_output(case: Case, x: Tensor) -> None:
     y = case.answer(x)
+    if not isinstance(y, Tensor):
+        raise Broken(
+            f"forward gives a {type(y).__name__}", "one tensor", "return the answers alone"
+        )
     steps = x.shape[2:] if case.signature.target == "step" else ()
     expected = (len(x), case.signature.out_features, *steps)
     if tuple(y.shape) != expected:
@@ -284,7 +290,7 @@ def _close(got: Tensor, expected: Tensor, what: str, mend: str) -> None:
     """Equal but for rounding, which is relative to the largest value."""
     difference = (got - expected).abs().max().item()
     scale = expected.abs().max().item()
-    if difference > _TOLERANCE * scale + 1e-6:
+    if not difference <= _TOLERANCE * scale + 1e-6:  # nor may it be NaN
         raise Broken(
             f"{what} differ by {difference:.2g}", f"no difference at values up to {scale:.2g}", mend
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Generic, TypeVar
 from seqbench.errors import SeqbenchError
 
 T = TypeVar("T")
+
+_NOT_THE_PLUGINS = (f"{os.sep}torch{os.sep}", str(Path(__file__).parent))
+"""Parts of the paths of files in which an error is raised that a plugin causes."""
 
 
 class Broken(Exception):  # noqa: N818  (a finding; the rule's name says the rest)
@@ -76,18 +80,25 @@ def _judge(rule: Rule[T], subject: T) -> Outcome:
         return Outcome(rule.name, State.OK, seen)
     except NotApplicable as reason:
         return Outcome(rule.name, State.SKIPPED, str(reason))
-    except Broken as broken:
+    except Exception as error:  # a plugin may raise anything
+        broken = as_broken(error)
         text = f"{broken.found}; expected {broken.expected}"
         return Outcome(rule.name, State.FAILED, text, broken.mend)
-    except Exception as error:  # a plugin may raise anything
-        text = f"it ends in {describe(error)}; expected no error"
-        return Outcome(rule.name, State.FAILED, text, "mend what the error names")
+
+
+def as_broken(error: Exception) -> Broken:
+    """An error as a finding, which it may be already."""
+    if isinstance(error, Broken):
+        return error
+    return Broken(f"it ends in {describe(error)}", "no error", "mend what the error names")
 
 
 def describe(error: Exception) -> str:
-    """An error in one line: type, the first line of its message, where it was raised."""
+    """An error in one line: type, the first line of its message, the plugin's line behind it."""
     if isinstance(error, SeqbenchError):
         return f"{type(error).__name__}: {error.message}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in _NOT_THE_PLUGINS)]
+    where = f"{Path((own or frames)[-1].filename).name}, line {(own or frames)[-1].lineno}"
     message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message} ({Path(frame.filename).name}:{frame.lineno})"
+    return f"{type(error).__name__}: {message} ({where})"
