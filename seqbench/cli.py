@@ -19,7 +19,9 @@ from seqbench.errors import ConfigError, SeqbenchError
 
 if TYPE_CHECKING:
     from seqbench.compare_with import Neighbours
+    from seqbench.resolve import Plan
     from seqbench.result import Result
+    from seqbench.spec import Request
 
 app = typer.Typer(
     name="seqbench",
@@ -52,6 +54,9 @@ ModelName = Annotated[
 FromFile = Annotated[
     str | None,
     typer.Option(help="A model in a file: FILE.py, FILE.py:CLASS or FILE.py:CLASS:PRESET."),
+]
+ParentResult = Annotated[
+    Path | None, typer.Option(help="The file of the result whose weights to start from.")
 ]
 TaskSettings = Annotated[
     list[str] | None, typer.Option("--task", help="A field of the task's config, FIELD=VALUE.")
@@ -134,7 +139,11 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from_file: FromFile = None,
     set_: Settings = None,
     task_set: TaskSettings = None,
-    seed: Annotated[int, typer.Option(help="Decides initialisation, order and dropout.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Decides initialisation, order and dropout; default: 0, the parent's."),
+    ] = None,
+    parent: ParentResult = None,
     epochs: Annotated[int | None, typer.Option(help="The same as --set train.epochs=N.")] = None,
     max_steps: Annotated[
         int | None, typer.Option(help="The same as --set train.max_steps=N.")
@@ -152,7 +161,11 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         typer.Option(help="Where --compare-with looks beside the output directory; repeatable."),
     ] = None,
 ) -> None:
-    """Train and test one model on one task; the same command again continues it."""
+    """Train and test one model on one task; the same command again continues it.
+
+    With --parent the weights of that result's run are trained further, as they were trained but
+    for what is set; it is run before if they are not in the output directory.
+    """
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
@@ -166,7 +179,8 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     pairs += [f"train.max_steps={max_steps}"] if max_steps is not None else []
     settings = _pairs("--set", pairs)
     name = model_named(model, from_file)
-    plan = resolve(Request(task, name, _pairs("--task", task_set), settings, seed))
+    request = Request(task, name, _pairs("--task", task_set), settings, seed or 0)
+    plan = _child(request, parent, seed) if parent else resolve(request)
     others = _neighbours(compare_with, results, output_dir)
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
@@ -176,6 +190,17 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
     if others:
         _compare(result, others, output_dir, console)
+
+
+def _child(request: Request, parent: Path, seed: int | None = None) -> Plan:
+    """The run of a request from the weights of a result's run."""
+    from seqbench.resolve import Plan, resolve_child
+    from seqbench.result import read_result
+
+    above = read_result(parent)
+    if seed not in {None, above.spec.seed}:
+        raise ConfigError(f"--seed is {seed}; a run has its parent's, which is {above.spec.seed}")
+    return resolve_child(request, Plan(above.spec, above.origin))
 
 
 def _neighbours(
@@ -204,10 +229,11 @@ def _compare(result: Result, others: Neighbours, output_dir: Path, console: Cons
 @app.command()
 def evaluate(  # noqa: PLR0913, PLR0917  (options)
     task: Annotated[str, typer.Argument(help="TASK or TASK:PRESET.")],
-    weights: Annotated[
-        Path, typer.Option(help="A .safetensors file, or a .pt file of a state dict.")
-    ],
     model: ModelName = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file, or a .pt file of a state dict.")
+    ] = None,
+    parent: ParentResult = None,
     from_file: FromFile = None,
     set_: ModelSettings = None,
     task_set: TaskSettings = None,
@@ -216,23 +242,36 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
     output_dir: OutputDir = Path("runs"),
     data_dir: DataDir = None,
 ) -> None:
-    """Test trained weights on a task, without training; shown on leaderboards, never ranked."""
+    """Test trained weights on a task, without training.
+
+    Weights of a file are shown on leaderboards, never ranked. Those of a result's run (--parent)
+    stand on boards of their own; it is run before if they are not in the output directory.
+    """
     from seqbench import report
     from seqbench.from_file import model_named
+    from seqbench.progress import shown
     from seqbench.resolve import resolve
     from seqbench.run import Place, run_evaluation
+    from seqbench.run import run as run_plan
     from seqbench.spec import Request
     from seqbench.weights import read_weights
 
-    file = read_weights(weights)
+    if (weights is None) == (parent is None):
+        raise ConfigError("expected --weights FILE or --parent RESULT.json, one of them")
+    file = read_weights(weights) if weights else None
     name = model_named(model, from_file)
-    request = Request(task, name, _pairs("--task", task_set), _pairs("--set", set_))
-    plan = resolve(request, file.sha256)
+    settings = _pairs("--task", task_set), _pairs("--set", set_)
+    request = Request(task, name, *settings, trained=False)
+    plan = _child(request, parent) if parent else resolve(request, file.sha256 if file else None)
     place = Place(output_dir, data_dir, device, threads)
     console = Console()
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-    with _interruptible("nothing was written"):
-        result = run_evaluation(plan, place, file)
+    if file:
+        with _interruptible("nothing was written"):
+            result = run_evaluation(plan, place, file)
+    else:
+        with _interruptible(), shown(console) as progress:
+            result = run_plan(plan, place, progress)
     console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
 
 

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from seqbench.registry import file_of
-from seqbench.result import Result
+from seqbench.result import Result, result_path
 
 
 def command_of(result: Result) -> str:
     """The command that does the run of a result again, as it would be typed; ends with the seed.
+
+    A run with a parent has its seed, and names the parent's result where the parent's own command
+    leaves it.
 
     It names presets and recipes rather than what stands in them, so it means the same run as long
     as the plugins have the same version; ``seqbench reproduce`` needs nothing but the file.
@@ -23,9 +26,14 @@ def command_of(result: Result) -> str:
         file = origin.weights.file if origin.weights else None
         words[1:2] = ["evaluate"]
         words += ["--weights", file or "FILE"]
-    words += options_of(result)
+    if spec.parent:
+        words[1:2] = ["run" if spec.train else "evaluate"]
+        words += ["--parent", f"runs/{result_path(spec.parent).as_posix()}"]
+        words += [*options_of(result, "task."), *options_of(result, "train.")]
+    else:
+        words += options_of(result)
     words += _machine(result)
-    if spec.train:
+    if spec.train and not spec.parent:
         words += ["--seed", str(spec.seed)]
     return shlex.join(words)
 

@@ -45,8 +45,10 @@ class Runs:
 
     @property
     def name(self) -> str:
-        """``MODEL:PRESET``."""
-        return f"{self.first.spec.model.name}:{self.first.origin.preset}"
+        """``MODEL:PRESET``, and what it was trained on if its weights are from another run."""
+        spec = self.first.spec
+        tuned = ", fine-tuned" if spec.parent and spec.train else ""
+        return f"{spec.model.name}:{self.first.origin.preset}{spec.origin_title}{tuned}"
 
     @property
     def task(self) -> str:
@@ -56,9 +58,7 @@ class Runs:
     @property
     def task_name(self) -> str:
         """``TASK``, with its config if it has any."""
-        task = self.first.spec.task
-        config = ", ".join(f"{name}={value}" for name, value in sorted(task.config.items()))
-        return f"{task.name} ({config})" if config else task.name
+        return self.first.spec.task.title
 
     @property
     def test_data(self) -> str | None:
@@ -216,7 +216,7 @@ def _contenders(results: Sequence[Result]) -> list[Runs]:
     """The best runs by validation of each model and preset on each task and data, in order."""
     same: dict[str, dict[str, Result]] = defaultdict(dict)
     for result in results:
-        spec = result.spec.model_copy(update={"seed": 0})
+        spec = result.spec.at_seed(0)
         data = result.data.test_sha256 if result.data else None
         same[f"{canonical_json(spec)} {data}"].setdefault(result.id, result)
     best: dict[tuple[str, str | None, str], Runs] = {}

@@ -55,7 +55,7 @@ class Neighbours:
 
 
 def _but_for_seed(result: Result) -> RunSpec:
-    return result.spec.model_copy(update={"seed": 0})
+    return result.spec.at_seed(0)
 
 
 def neighbours(models: str, directories: Sequence[Path]) -> Neighbours:

@@ -12,7 +12,7 @@ from seqbench.execute import Effort, works_of
 from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure_all
 from seqbench.resolve import Plan
-from seqbench.run import existing, prepare_device
+from seqbench.run import batch_size, existing, prepare_device
 from seqbench.schedule import Clock
 from seqbench.spec import TrainSpec, canonical_json
 from seqbench.suite import Suite
@@ -49,24 +49,23 @@ class Item:
     @property
     def seconds(self) -> float | None:
         """How long it would take by itself."""
-        measured, train, clock = self.measured, self.work.plan.spec.train, self.clock
-        if not isinstance(measured, Measured) or train is None or clock is None:
+        measured, clock = self.measured, self.clock
+        if not isinstance(measured, Measured):
             return None
         definition = definition_of(self.work.plan.spec.task)
         test_examples = definition.test if definition else measured.val_examples
         seconds = measured.ready_seconds
         if not self.trained:
-            epochs = math.ceil(clock.total_steps / clock.steps_per_epoch)
-            seconds += clock.total_steps * measured.step_seconds
-            seconds += epochs * _batches(measured.val_examples, train) * measured.batch_seconds
+            epochs = math.ceil(clock.total_steps / clock.steps_per_epoch) if clock else 1
+            seconds += clock.total_steps * measured.step_seconds if clock else 0.0
+            seconds += epochs * self._batches(measured.val_examples) * measured.batch_seconds
         if not self.work.trial:
-            seconds += _batches(test_examples, train) * measured.batch_seconds
+            seconds += self._batches(test_examples) * measured.batch_seconds
             seconds += measured.closing_seconds
         return seconds
 
-
-def _batches(examples: int, train: TrainSpec) -> int:
-    return math.ceil(examples / train.batch_size)
+    def _batches(self, examples: int) -> int:
+        return math.ceil(examples / batch_size(self.work.plan.spec))
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,12 @@ def estimate(
 def _kind(plan: Plan) -> str:
     """What a step costs the same for."""
     spec = plan.spec
-    if spec.train is None:
-        return spec.id
-    costs = spec.train.model_copy(
-        update={
-            name: getattr(_OF_LENGTH, name)
-            for name in ("learning_rate", "epochs", "max_steps", "schedule", "warmup_epochs")
-        }
-    )
-    return canonical_json(spec.model_copy(update={"train": costs, "seed": 0}))
+    length = {
+        name: getattr(_OF_LENGTH, name)
+        for name in ("learning_rate", "epochs", "max_steps", "schedule", "warmup_epochs")
+    }
+    costs = spec.train.model_copy(update=length) if spec.train else None
+    return canonical_json(spec.at_seed(0).model_copy(update={"train": costs}))
 
 
 def _ended(work: Work, effort: Effort) -> str:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from seqbench.errors import ConfigError, PluginError, SeqbenchError
 from seqbench.executors.local import Work, execute
-from seqbench.resolve import Plan, resolve
-from seqbench.result import Result, check_writable
-from seqbench.run import RETRIED, Place, existing, prepare_device
+from seqbench.resolve import Plan, resolve, resolve_child
+from seqbench.result import Result, Status, check_writable, write_result
+from seqbench.run import RETRIED, Place, existing, orphaned, prepare_device
 from seqbench.spec import Request
 from seqbench.suite import Suite, requests_of
 
@@ -87,7 +87,9 @@ def run_suite(
     if trials:
         candidates = itertools.chain.from_iterable(trials.values())
         errors += effort.execute(Work(plan, trial=True) for plan in candidates)
-    errors += effort.execute(_runs(suite, requests, trials, effort.place))
+    works = _runs(suite, requests, trials, effort.place)
+    for _, generation in itertools.groupby(works, key=lambda work: work.plan.generation):
+        errors += effort.execute([work for work in generation if not _orphaned(work, effort)])
     return list({str(error): error for error in errors}.values())
 
 
@@ -113,13 +115,25 @@ def works_of(
 def _runs(
     suite: Suite, requests: list[Request], trials: dict[str, list[Plan]], place: Place
 ) -> list[Work]:
-    """The runs of all requests with the settings that their trials have chosen, each once."""
-    plans = [
-        _chosen(suite, request, trials.get(_regardless_of_seed(request), []), place)
-        for request in requests
-    ]
+    """The runs of all requests with the settings that their trials have chosen, each once.
+
+    Parents come before the runs that start from them.
+    """
+    plans = [_chosen(suite, request, trials, place) for request in requests]
+    plans += [parent for plan in plans if (parent := plan.parent)]
     distinct = {plan.spec.id: plan for plan in plans}
-    return [Work(plan) for plan in distinct.values()]
+    return [Work(plan) for plan in sorted(distinct.values(), key=lambda plan: plan.generation)]
+
+
+def _orphaned(work: Work, effort: Effort) -> bool:
+    """Whether the parent of a run ended badly; it is the run's end too, and is written down."""
+    plan, place = work.plan, effort.place
+    parent = existing(plan.parent.spec, place.output_dir) if plan.parent else None
+    if parent is None or parent.status is Status.OK:
+        return False
+    if effort.is_missing(work):
+        write_result(orphaned(plan, place, parent), place.output_dir)
+    return True
 
 
 def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchError]]:
@@ -143,7 +157,7 @@ def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
     run of that seed then goes on from the end of the best candidate's training.
     """
     trials: dict[str, list[Plan]] = {}
-    for request in requests:
+    for request in (each.parent or each for each in requests):
         key = _regardless_of_seed(request)
         free = any(path not in request.settings for path in suite.search)
         if free and key not in trials and resolve(request).origin.recipe_source is None:
@@ -167,8 +181,11 @@ def _candidates(suite: Suite, request: Request) -> list[Request]:
     ]
 
 
-def _chosen(suite: Suite, request: Request, trials: list[Plan], place: Place) -> Plan:
+def _chosen(suite: Suite, request: Request, tried: dict[str, list[Plan]], place: Place) -> Plan:
     """The plan of a request with the settings of its best trial, the first of equals."""
+    if request.parent is not None:
+        return resolve_child(request, _chosen(suite, request.parent, tried, place))
+    trials = tried.get(_regardless_of_seed(request), [])
     if not trials:
         return resolve(request)
     results = [

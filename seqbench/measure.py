@@ -94,8 +94,10 @@ def measure(plan: Plan, place: Place) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         bench = prepare(plan, replace(place, output_dir=Path(folder)))
         watch = _Stopwatch(bench.device)
-        with contextlib.suppress(_EnoughError):
-            fit(bench.network, bench.task, bench.data, bench.job, watch)
+        if plan.spec.train is not None:
+            with contextlib.suppress(_EnoughError):
+                fit(bench.network, bench.task, bench.data, bench.job, watch)
+        watch.first = watch.first or time.perf_counter()
     warm_up, warm = watch.seconds[:_WARM_UP_STEPS], watch.seconds[_WARM_UP_STEPS:]
     # of a training of one step, the whole of it
     step_seconds = fmean(warm or warm_up or [time.perf_counter() - watch.first])

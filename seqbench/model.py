@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,14 @@ class Model(nn.Module):
     def param_groups(self) -> list[ParamGroup]:
         """Weights decay; biases, gains of norms and other vectors do not."""
         return decay_groups(self.parameters())
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A model that can be used at another sampling rate than the one it was trained at."""
+
+    def at_rate(self, rate: float) -> Any:
+        """The network, sharing its parameters, for inputs sampled ``rate`` times as often."""
 
 
 def decay_groups(

@@ -21,6 +21,8 @@ def check_recipe(result: Result) -> Iterator[Problem]:
     Only a recipe of the same versions of task and model says anything about it.
     """
     spec, origin = result.spec, result.origin
+    if spec.parent and origin.parent and spec.train is None:
+        spec, origin = spec.parent, origin.parent  # its weights as they are
     if origin.settings != "published":
         return
     request = Request(

@@ -56,10 +56,11 @@ def plan_line(plan: Plan) -> str:
     if plan.origin.recipe_source and settings == "published":
         settings += f" ({plan.origin.recipe_source})"
     spec = plan.spec
+    above = f" from the weights of {spec.parent.id}" if spec.parent else ""
     how = f"weights {spec.weights_sha256[:8]}" if spec.weights_sha256 else f"seed {spec.seed}"
     return (
-        f"run {spec.id}: {spec.task.name}, {spec.model.name}:{plan.origin.preset}, "
-        f"{how}; settings: {escape(settings)}"
+        f"run {spec.id}: {spec.task.title}{spec.origin_title}, "
+        f"{spec.model.name}:{plan.origin.preset}, {how}{above}; settings: {escape(settings)}"
     )
 
 
@@ -79,6 +80,9 @@ def result_lines(result: Result, output_dir: Path) -> str:
     if result.test:
         lines[0] += f" (standard error over {result.test.n} examples)"
         lines.append(escape(_choice(result)))
+    if change := result.rate_change:
+        how = "adapted to it" if change.adapted else "unchanged: the model cannot be adapted"
+        lines.append(f"at {change.ratio:g} times the sampling rate of its training, {how}")
     if result.test and result.cost:
         flops = "unknown" if result.cost.flops is None else f"{result.cost.flops:,}"
         line = f"{result.cost.parameters:,} parameters, {flops} FLOPs a forward pass"
@@ -94,6 +98,8 @@ def _choice(result: Result) -> str:
     """How the weights that were tested have been chosen."""
     if result.chosen_epoch is not None:
         return f"epoch {result.chosen_epoch} of {len(result.curve)}, chosen by validation"
+    if parent := result.spec.parent:
+        return f"the weights of {parent.id}, trained on {parent.task.title}, as they are"
     weights = result.origin.weights or Weights()
     source = " ".join(part for part in (weights.source, weights.run) if part) or "unknown source"
     how = {
@@ -192,7 +198,7 @@ def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
     table = titled("what would run", *columns, "a step", "a run", "memory")
     rows: dict[str, list[Item]] = defaultdict(list)
     for item in found.items:
-        spec = item.work.plan.spec.model_copy(update={"seed": 0})
+        spec = item.work.plan.spec.at_seed(0)
         rows[f"{item.work.trial} {canonical_json(spec)}"].append(item)
     for items in rows.values():
         table.add_row(*map(escape, _row(items)))
@@ -219,9 +225,8 @@ def _row(items: Sequence[Item]) -> Iterator[str]:
 
     first = next((item for item in items if item.measured), items[0])
     plan, clock = first.work.plan, first.clock
-    task, train = plan.spec.task, plan.spec.train
-    config = ", ".join(f"{name}={value}" for name, value in task.config.items())
-    yield f"{task.name} ({config})" if config else task.name
+    train = plan.spec.train
+    yield f"{plan.spec.task.title}{plan.spec.origin_title}"
     yield f"{plan.spec.model.name}:{plan.origin.preset}"
     overrides = ", ".join(f"{path}={value}" for path, value in plan.origin.overrides.items())
     yield f"trial: {overrides}" if first.work.trial else plan.origin.settings

@@ -25,6 +25,20 @@ class Plan:
     spec: RunSpec
     origin: Origin
 
+    @property
+    def parent(self) -> Plan | None:
+        """The run whose weights this one starts from, if it does."""
+        if self.spec.parent is None:
+            return None
+        if self.origin.parent is None:
+            raise ConfigError(f"run {self.spec.id} has a parent, but not the origin of one")
+        return Plan(self.spec.parent, self.origin.parent)
+
+    @property
+    def generation(self) -> int:
+        """How many runs stand before it."""
+        return 1 + self.parent.generation if self.parent else 0
+
 
 def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
     """The one experiment that a request means.
@@ -32,6 +46,7 @@ def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
     A published recipe for the task and preset is taken where the model has one; the settings of
     the request go over it. With ``weights_sha256`` the experiment is to evaluate those weights:
     only what the recipe says of the model matters then, and there are no settings of training.
+    A request with a parent is resolved by ``resolve_child``.
 
     Raises:
         UnknownNameError: no such task, model, preset or setting.
@@ -41,6 +56,8 @@ def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
     """
     if request.seed < 0:
         raise ConfigError(f"the seed cannot be {request.seed}: expected 0 or more")
+    if request.parent is not None:
+        return resolve_child(request, resolve(request.parent))
     task, task_preset, task_values = _named(load_task, request.task)
     model, preset, model_values = _named(load_model, request.model)
     recipe = model.recipes.get((task.name, preset))
@@ -50,12 +67,11 @@ def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
     else:
         _check_nothing_of_training(request.settings)
     overrides = {path: _value(value) for path, value in request.settings.items()}
-    task_overrides = {f"task.{k}": _value(v) for k, v in request.task_settings.items()}
+    component, task_overrides = _task_asked(request, task, task_values)
     chosen = _override(published, overrides, "a run")
-    chosen |= _override({"task": task_values}, task_overrides, f"task {task.name!r}")
     model_name = request.model.partition(":")[0]
     spec = RunSpec(
-        task=_component(task, task.name, chosen["task"], "task"),
+        task=component,
         model=_component(model, model_name, chosen["model"], "model"),
         train=_train_spec(chosen["train"]) if weights_sha256 is None else None,
         weights_sha256=weights_sha256,
@@ -74,6 +90,61 @@ def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
         overrides=overrides | task_overrides,
     )
     return Plan(spec, origin)
+
+
+def resolve_child(request: Request, parent: Plan) -> Plan:
+    """The run that a request means, from the weights of another one.
+
+    The model and the seed are the parent's. Training further is as the parent's last training,
+    but for the settings of the request.
+
+    Raises:
+        UnknownNameError: no such task, preset or setting.
+        ConfigError: a value of the wrong type or out of range, another model than the parent's,
+            or a parent that is no training.
+        PluginError: the task cannot be loaded.
+
+    """
+    spec, origin = parent.spec, parent.origin
+    if spec.train is None:
+        raise ConfigError(
+            f"run {spec.id} trained nothing, so that it has no weights to start from",
+            "name the run that trained them as the parent",
+        )
+    if request.model not in {spec.model.name, f"{spec.model.name}:{origin.preset}"}:
+        raise ConfigError(
+            f"the parent {spec.id} is of the model {spec.model.name}:{origin.preset}, not "
+            f"{request.model}"
+        )
+    task, task_preset, task_values = _named(load_task, request.task)
+    component, task_overrides = _task_asked(request, task, task_values)
+    overrides = {path: _value(value) for path, value in request.settings.items()}
+    for path in overrides:
+        if not request.trained or path.partition(".")[0] != "train":
+            raise ConfigError(
+                f"{path} cannot be set: "
+                + ("the model is the parent's" if request.trained else "nothing is trained"),
+            )
+    chosen = _override({"train": spec.train.model_dump(mode="json")}, overrides, "a run")
+    child = RunSpec(
+        task=component,
+        model=spec.model,
+        train=_train_spec(chosen["train"]) if request.trained else None,
+        parent=spec,
+        seed=spec.seed,
+    )
+    of_model = {path: v for path, v in origin.overrides.items() if path.startswith("model.")}
+    return Plan(
+        child,
+        Origin(
+            preset=origin.preset,
+            task_preset=task_preset,
+            settings="custom" if request.trained else origin.settings,
+            recipe_source=None if request.trained else origin.recipe_source,
+            overrides=of_model | overrides | task_overrides,
+            parent=origin,
+        ),
+    )
 
 
 def presets_of(cls: type[Task | Model]) -> Mapping[str, Any]:
@@ -111,9 +182,24 @@ def _named(load: Callable[[str], Any], text: str) -> tuple[Any, str, dict[str, A
     return cls, preset, to_json(presets[preset])
 
 
+def _task_asked(
+    request: Request, task: type[Task], values: dict[str, Any]
+) -> tuple[Component, dict[str, Any]]:
+    """The task with the settings of a request, and these by path."""
+    overrides = {f"task.{name}": _value(value) for name, value in request.task_settings.items()}
+    chosen = _override({"task": values}, overrides, f"task {task.name!r}")
+    return _component(task, task.name, chosen["task"], "task"), overrides
+
+
 def _component(cls: type[Task | Model], name: str, values: dict[str, Any], where: str) -> Component:
-    config = to_json(config_from(cls, values, where))
-    return Component(name=name, version=cls.version, config=config)
+    config = config_from(cls, values, where)
+    component = Component(name=name, version=cls.version, config=to_json(config))
+    if config_from(cls, component.config, where) != config:
+        raise ConfigError(
+            f"{where} {name!r} is set to None where that is not the default",
+            "a field of a config that may be None has None as its default",
+        )
+    return component
 
 
 def _check_nothing_of_training(settings: Mapping[str, Any]) -> None:

@@ -193,7 +193,8 @@ class Origin(Frozen):
 
     ``settings`` is ``published`` (a recipe, unchanged), ``searched`` (the protocol's search;
     ``trials`` are the ids tried) or ``custom``. ``overrides`` is what was set by hand, by path.
-    ``weights`` is there if the run evaluated weights instead of training.
+    ``weights`` is there if the run evaluated weights instead of training, ``parent`` if it
+    started from those of another run, whose origin it is.
     """
 
     preset: str
@@ -203,12 +204,25 @@ class Origin(Frozen):
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     trials: tuple[str, ...] = ()
     weights: Weights | None = None
+    parent: Origin | None = None
+
+
+class RateChange(Frozen):
+    """What was done with a network trained at one sampling rate, for a task at another.
+
+    ``ratio`` is the task's rate by that of the parent's task. A network was ``adapted`` by the
+    model's ``at_rate``; without that it is used as it is.
+    """
+
+    ratio: float
+    adapted: bool
 
 
 class Result(Frozen):
     """The outcome of one RunSpec.
 
-    ``learned`` is of the weights that were tested.
+    ``learned`` is of the weights that were tested. ``rate_change`` is there if the parent's task
+    has another sampling rate.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -226,6 +240,7 @@ class Result(Frozen):
     test_scores: Packed | None = None
     curve: tuple[Epoch, ...] = ()
     learned: Learned | None = None
+    rate_change: RateChange | None = None
     data: Data | None = None
     cost: Cost | None = None
     provenance: Provenance

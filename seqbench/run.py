@@ -16,7 +16,7 @@ from seqbench.allocator import keep_freed_memory
 from seqbench.cost import PeakMemory, measure_inference
 from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.flops import count_flops
-from seqbench.model import Model, load_model
+from seqbench.model import Adaptable, Model, load_model
 from seqbench.provenance import now, provenance
 from seqbench.resolve import Plan, config_from
 from seqbench.result import (
@@ -24,6 +24,7 @@ from seqbench.result import (
     Data,
     Metric,
     Packed,
+    RateChange,
     Result,
     Status,
     check_writable,
@@ -46,7 +47,7 @@ from seqbench.train import (
     seed_everything,
     seed_of,
 )
-from seqbench.weights import WeightsFile, load_weights, save_weights
+from seqbench.weights import WeightsFile, load_weights, read_weights, save_weights
 
 EVALUATION_BATCH_SIZE = 64
 """Examples a batch where weights are evaluated, so that no training says how many."""
@@ -55,6 +56,7 @@ RETRIED = (Status.FAILED, Status.OOM, Status.TIMEOUT)
 """How a run may have ended for reasons that lie outside its spec."""
 
 _CHECKPOINT = "last.ckpt"
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Place:
     threads: int = 1
 
 
+def batch_size(spec: RunSpec) -> int:
+    """Examples a batch, in training and evaluation."""
+    return EVALUATION_BATCH_SIZE if spec.train is None else spec.train.batch_size
+
+
 @dataclass(frozen=True)
 class Bench:
     """A run made ready: everything loaded, seeded and checked, nothing trained or written yet."""
@@ -82,6 +89,7 @@ class Bench:
     device: torch.device
     folder: Path
     memory: PeakMemory
+    rate_change: RateChange | None = None
     started_at: str = field(default_factory=now)
     started: float = field(default_factory=time.perf_counter)
 
@@ -95,8 +103,7 @@ class Bench:
     @property
     def batch_size(self) -> int:
         """Examples a batch, in training and evaluation."""
-        train = self.plan.spec.train
-        return EVALUATION_BATCH_SIZE if train is None else train.batch_size
+        return batch_size(self.plan.spec)
 
     @property
     def precision(self) -> str:
@@ -130,14 +137,18 @@ class Bench:
 def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
     """Do one run, or continue it, or give the Result that it left when it was done before.
 
-    A run that failed before is done again.
+    A run that failed before is done again. A parent whose weights are not below the output
+    directory is run before; where it ends badly, so does the run.
 
     Raises:
         SeqbenchError: the run cannot be done as asked; no Result is written.
 
     """
     result = _once(
-        plan, place.output_dir, lambda: prepare(plan, place), lambda bench: _run(bench, progress)
+        plan,
+        place.output_dir,
+        lambda: _ready(plan, place, progress),
+        lambda bench: _run(bench, progress),
     )
     (_folder(plan.spec, place) / _CHECKPOINT).unlink(missing_ok=True)
     return result
@@ -171,7 +182,7 @@ def run_evaluation(plan: Plan, place: Place, file: WeightsFile) -> Result:
 
 
 def _once(
-    plan: Plan, directory: Path, ready: Callable[[], Bench], do: Callable[[Bench], Result]
+    plan: Plan, directory: Path, ready: Callable[[], Bench | Result], do: Callable[[Bench], Result]
 ) -> Result:
     """The Result that is in a directory, or else one made there."""
     done = existing(plan.spec, directory)
@@ -179,18 +190,57 @@ def _once(
         return done
     bench = ready()
     check_writable(directory)
-    result = do(bench)
+    result = bench if isinstance(bench, Result) else do(bench)
     write_result(result, directory)
     return result
 
 
+def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Result:
+    """The run made ready, with its parent's weights; or its Result if the parent ended badly."""
+    parent = plan.parent
+    if parent is None:
+        return prepare(plan, place)
+    if not _weights_path(parent.spec, place).exists():
+        prepare(plan, place)  # what cannot be done is said before the parent is run
+    file = _weights_of(parent, place, progress)
+    if isinstance(file, Result):
+        return orphaned(plan, place, file)
+    bench = prepare(plan, place)
+    load_weights(bench.network, file, parent.spec.task.name)
+    return bench
+
+
+def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsFile | Result:
+    """The weights that a run has chosen, run for them where they are not there yet."""
+    path = _weights_path(plan.spec, place)
+    if not path.exists():
+        result = run(plan, place, progress)
+        if result.status is not Status.OK:
+            return result
+    if not path.exists():  # its Result was kept without them: train again, and test nothing
+        bench = _ready(plan, place, progress)
+        fitted = bench if isinstance(bench, Result) else _fit(bench, progress)
+        if isinstance(fitted, Result):
+            return fitted
+        save_weights(path, fitted.weights, plan.spec.id)
+    file = read_weights(path)
+    if file.weights.run != plan.spec.id:
+        raise ConfigError(
+            f"{path} holds no weights of run {plan.spec.id}", "delete it and the run is done again"
+        )
+    return file
+
+
 def _run(bench: Bench, progress: Progress | None) -> Result:
+    spec = bench.plan.spec
+    if spec.parent is not None and spec.train is None:
+        return _evaluated(bench, Status.OK)
     fitted = _fit(bench, progress)
     if isinstance(fitted, Result):
         return fitted
     bench.network.load_state_dict(fitted.weights)
     result = _tested(bench, Status.OK, fitted, **_of_fit(fitted))
-    save_weights(bench.folder / "weights.safetensors", fitted.weights, bench.plan.spec.id)
+    save_weights(bench.folder / _WEIGHTS, fitted.weights, bench.plan.spec.id)
     return result
 
 
@@ -209,11 +259,11 @@ def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
         return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
 
 
-def _evaluated(bench: Bench) -> Result:
+def _evaluated(bench: Bench, status: Status = Status.EVALUATED) -> Result:
     scores, _ = bench.evaluate(bench.data.val)
     if not all(math.isfinite(score) for score in scores):
         return _result(bench, Status.DIVERGED, error="a validation score is not finite")
-    return _tested(bench, Status.EVALUATED, val=score_of(scores))
+    return _tested(bench, status, val=score_of(scores))
 
 
 def existing(spec: RunSpec, output_dir: Path) -> Result | None:
@@ -230,6 +280,9 @@ def existing(spec: RunSpec, output_dir: Path) -> Result | None:
 def prepare(plan: Plan, place: Place) -> Bench:
     """Load, seed and check everything that a run needs before training.
 
+    A run with a parent has the parent's network at the sampling rate of its own task, without the
+    parent's weights.
+
     Raises:
         SeqbenchError: a plugin, the data, the device or the model's output is not as it must be.
 
@@ -237,17 +290,65 @@ def prepare(plan: Plan, place: Place) -> Bench:
     spec = plan.spec
     device = prepare_device(place)
     memory = PeakMemory(device)
-    task_class, model_class = load_task(spec.task.name), load_model(spec.model.name)
-    _check_version(spec.task.name, spec.task.version, task_class.version)
+    model_class = load_model(spec.model.name)
     _check_version(spec.model.name, spec.model.version, model_class.version)
-    task = task_class(config_from(task_class, spec.task.config, "task"), data_dir=place.data_dir)
+    task = _task(spec, place)
     data = task.fit_data()
     data = FitData(data.train.to(device), data.val.to(device))
     seed_everything(seed_of(spec.seed, -1))
-    config = config_from(model_class, spec.model.config, "model")
-    network = model_class(config, task.signature).to(device)
-    check_output(network, task, data.val)
-    return Bench(plan, task, data, network, device, _folder(spec, place), memory)
+    network, rate_change = _network(spec, place)
+    network = network.to(device)
+    try:
+        check_output(network, task, data.val)
+    except RuntimeError as error:
+        if spec.parent is None:
+            raise
+        raise ModelError(
+            f"{spec.model.name}, made for {spec.tasks[-1].title}, cannot be used on "
+            f"{spec.task.title}: {str(error).splitlines()[0]}"
+        ) from error
+    return Bench(plan, task, data, network, device, _folder(spec, place), memory, rate_change)
+
+
+def _network(spec: RunSpec, place: Place) -> tuple[Model, RateChange | None]:
+    """The network of a run before any training: made for the first of its parents, if it has any.
+
+    For another sampling rate than the parent's task has, the parent's network is adapted by
+    ``at_rate``; one without is left as it is.
+    """
+    task = _task(spec, place)
+    if spec.parent is None:
+        cls = load_model(spec.model.name)
+        return cls(config_from(cls, spec.model.config, "model"), task.signature), None
+    parent = _task(spec.parent, place)
+    _check_heirs(parent, task)
+    network, _ = _network(spec.parent, place)
+    ratio = task.rate / parent.rate
+    change = RateChange(ratio=ratio, adapted=isinstance(network, Adaptable)) if ratio != 1 else None
+    if change and isinstance(network, Adaptable):
+        network = network.at_rate(ratio)
+    network.signature = task.signature
+    return network, change
+
+
+def _task(spec: RunSpec, place: Place) -> Task:
+    cls = load_task(spec.task.name)
+    _check_version(spec.task.name, spec.task.version, cls.version)
+    return cls(config_from(cls, spec.task.config, "task"), data_dir=place.data_dir)
+
+
+def _check_heirs(parent: Task, child: Task) -> None:
+    """Only the length may differ between two tasks that share weights."""
+    one, other = (
+        (task.signature.in_channels, task.signature.out_features, task.signature.target)
+        for task in (parent, child)
+    )
+    if one != other:
+        raise ConfigError(
+            f"weights trained on {parent.name} are for (channels, answers, target) {one}; "
+            f"{child.name} has {other}",
+            "a run and its parent may differ in the length of their sequences alone",
+        )
 
 
 def _prepare_weights(plan: Plan, place: Place, file: WeightsFile) -> Bench:
@@ -259,6 +360,10 @@ def _prepare_weights(plan: Plan, place: Place, file: WeightsFile) -> Bench:
 
 def _folder(spec: RunSpec, place: Place) -> Path:
     return place.output_dir / "checkpoints" / spec.id
+
+
+def _weights_path(spec: RunSpec, place: Place) -> Path:
+    return _folder(spec, place) / _WEIGHTS
 
 
 def prepare_device(place: Place) -> torch.device:
@@ -402,6 +507,7 @@ def _result(bench: Bench, status: Status, **fields: Any) -> Result:
         status=status,
         metric=Metric(name=bench.task.metric, higher_is_better=bench.task.higher_is_better),
         signature=bench.task.signature,
+        rate_change=bench.rate_change,
         provenance=provenance(spec, bench.device, bench.started_at, seconds),
         **basics | fields,
     )
@@ -420,6 +526,12 @@ def failure(plan: Plan, place: Place, status: Status, error: str, seconds: float
         metric=Metric(name=task.metric, higher_is_better=task.higher_is_better),
         provenance=provenance(spec, torch.device(place.device), now(), seconds),
     )
+
+
+def orphaned(plan: Plan, place: Place, parent: Result) -> Result:
+    """The Result of a run whose parent has no weights to give."""
+    said = f": {parent.error}" if parent.error else ""
+    return failure(plan, place, parent.status, f"the parent {parent.id} {parent.status}{said}", 0.0)
 
 
 def record_failure(plan: Plan, place: Place, status: Status, error: str, seconds: float) -> Result:

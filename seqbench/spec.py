@@ -17,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -51,7 +52,8 @@ class Request:
 
     ``task`` and ``model`` are ``NAME`` or ``NAME:PRESET``; ``task_settings`` are fields of the
     task's config by name; ``settings`` are fields by path, ``model.x`` or ``train.x``. Values
-    are JSON values, or strings that spell one.
+    are JSON values, or strings that spell one. With a ``parent`` it starts from the weights of
+    that run, and tests them as they are unless ``trained`` further.
     """
 
     task: str
@@ -59,6 +61,8 @@ class Request:
     task_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    parent: Request | None = None
+    trained: bool = True
 
 
 class Signature(Frozen):
@@ -83,11 +87,26 @@ class Signature(Frozen):
 
 
 class Component(Frozen):
-    """A task or a model, exactly: its registered name, its version, every field of its config."""
+    """A task or a model, exactly: its registered name, its version, every field of its config.
+
+    Fields that are ``None`` are left out, so that one added later, with ``None`` for *as before*,
+    leaves older values equal.
+    """
 
     name: str
     version: PositiveInt
     config: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("config")
+    @classmethod
+    def _without_none(cls, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        return {name: value for name, value in config.items() if value is not None}
+
+    @property
+    def title(self) -> str:
+        """``NAME``, with the config if there is any."""
+        config = ", ".join(f"{name}={value}" for name, value in sorted(self.config.items()))
+        return f"{self.name} ({config})" if config else self.name
 
 
 class Constant(Frozen):
@@ -147,25 +166,57 @@ class RunSpec(Frozen):
     """Everything that decides one run. Two runs with one ``id`` are the same experiment.
 
     Either ``train`` says how the weights come about, or ``weights_sha256`` names weights made
-    elsewhere, which are then only evaluated. ``parent`` is the id of the run whose weights this
-    one starts from.
+    elsewhere, which are then only evaluated. With a ``parent`` the run starts from the weights of
+    another training, of the same model and seed on perhaps another task: without ``train`` they
+    are tested as they are, else trained further.
     """
 
     task: Component
     model: Component
     train: TrainSpec | None = None
     weights_sha256: str | None = None
-    parent: str | None = None
+    parent: RunSpec | None = None
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
-    def _trained_or_evaluated(self) -> Self:
-        if (self.train is None) == (self.weights_sha256 is None):
-            msg = "a RunSpec has either `train` or `weights_sha256`"
-            raise ValueError(msg)
+    def _weights_come_about(self) -> Self:
+        if self.parent is None:
+            if (self.train is None) == (self.weights_sha256 is None):
+                raise ValueError("a RunSpec has either `train` or `weights_sha256`, or a `parent`")
+            return self
+        if self.weights_sha256 is not None:
+            raise ValueError(
+                "a RunSpec has its weights from `parent` or `weights_sha256`, not both"
+            )
+        if self.parent.train is None:
+            raise ValueError("the `parent` of a RunSpec is a training: it has `train`")
+        for name in ("model", "seed"):
+            if getattr(self, name) != getattr(self.parent, name):
+                raise ValueError(f"a RunSpec has the {name} of its `parent`")
         return self
 
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(canonical_json(self).encode()).hexdigest()[:16]
+
+    @property
+    def trainings(self) -> tuple[TrainSpec, ...]:
+        """Every training that the weights come from, the last one first."""
+        before = self.parent.trainings if self.parent else ()
+        return (self.train, *before) if self.train else before
+
+    @property
+    def tasks(self) -> tuple[Component, ...]:
+        """The task, and those that its weights were trained on before, the last one first."""
+        return (self.task, *(self.parent.tasks if self.parent else ()))
+
+    @property
+    def origin_title(self) -> str:
+        """``, trained on TASK`` for every parent; nothing where there is none."""
+        return "".join(f", trained on {task.title}" for task in self.tasks[1:])
+
+    def at_seed(self, seed: int) -> RunSpec:
+        """The same experiment at another seed, its parents too."""
+        parent = self.parent.at_seed(seed) if self.parent else None
+        return self.model_copy(update={"seed": seed, "parent": parent})

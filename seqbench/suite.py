@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, JsonValue, PositiveInt, ValidationError
+from pydantic import Field, JsonValue, PositiveInt, ValidationError, model_validator
 
 from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.spec import Frozen, Request
+
+Fields = dict[str, JsonValue]
+
+
+class Parent(Frozen):
+    """The same tasks and models with other settings: the runs that a block's runs start from."""
+
+    task: Fields | tuple[Fields, ...] = Field(default_factory=dict)
+    set: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Block(Frozen):
     """Every task with every model, with the same settings.
 
     ``tasks`` and ``models`` are ``NAME`` or ``NAME:PRESET``; ``task`` holds fields of the tasks'
-    config; ``set`` holds settings by path, as on the command line.
+    config, or is a list of such; ``set`` holds settings by path, as on the command line. With a
+    ``parent``, every run starts from the weights of one; it tests them as they are if ``train`` is
+    false, else trains them further, as the parent was trained but for what ``set`` says. Of lists
+    in both, each ``task`` goes with each of the parent but its equal.
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
-    task: dict[str, JsonValue] = Field(default_factory=dict)
+    task: Fields | tuple[Fields, ...] = Field(default_factory=dict)
     set: dict[str, JsonValue] = Field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
+    parent: Parent | None = None
+    train: bool = True
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not self.train and self.parent is None:
+            raise ValueError("nothing is trained: `train = false` takes a `parent`")
+        return self
 
 
 class Suite(Frozen):
@@ -76,11 +97,31 @@ def load_suite(name: str) -> Suite:
 
 
 def requests_of(suite: Suite, seeds: tuple[int, ...] | None = None) -> list[Request]:
-    """Every run of a suite, seed by seed, so that an early stop leaves whole rounds."""
+    """Every run of a suite, seed by seed, so that an early stop leaves whole rounds.
+
+    The parents of runs are named by them alone.
+    """
     requests = [
-        Request(task=task, model=model, task_settings=block.task, settings=block.set, seed=seed)
+        request
         for block in suite.runs
         for task, model in itertools.product(block.tasks, block.models)
         for seed in seeds or block.seeds or suite.seeds
+        for request in _of_block(block, task, model, seed)
     ]
     return sorted(requests, key=lambda request: request.seed)
+
+
+def _of_block(block: Block, task: str, model: str, seed: int) -> Iterator[Request]:
+    """The runs of a block for one task, model and seed."""
+    for config in _each(block.task):
+        if block.parent is None:
+            yield Request(task, model, config, block.set, seed)
+            continue
+        for above in _each(block.parent.task):
+            if above != config:
+                parent = Request(task, model, above, block.parent.set, seed)
+                yield Request(task, model, config, block.set, seed, parent, trained=block.train)
+
+
+def _each(task: Fields | tuple[Fields, ...]) -> tuple[Fields, ...]:
+    return (task,) if isinstance(task, dict) else task

@@ -116,6 +116,11 @@ class Task(ABC):
         return f"{self.name} needs no download"
 
     @property
+    def rate(self) -> float:
+        """How often the signal is sampled, relative to other configs of the task."""
+        return 1.0
+
+    @property
     def constants(self) -> tuple[Tensor, ...]:
         """Arrays of the definition that ``encode`` adds to the data; part of the fingerprint."""
         return ()

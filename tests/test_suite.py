@@ -178,6 +178,21 @@ def test_missing_suite():
         load_suite("nowhere.toml")
 
 
+def test_lists_of_configs_go_each_with_each_other(tmp_path):
+    """Of a block with a parent, every config but with its equal; without one, each by itself."""
+    block = (
+        SUITE.split("models", maxsplit=1)[0]
+        + 'models = ["tiny-mlp"]\ntask = [{}, { length = 8 }]\n'
+    )
+    alone = requests_of(suite_of(tmp_path, block), (0,))
+    assert [each.task_settings for each in alone] == [{}, {"length": 8}]
+    above = "parent = { task = [{}, { length = 8 }, { length = 4 }] }"
+    pairs = requests_of(suite_of(tmp_path, block + above), (0,))
+    found = [(each.parent.task_settings, each.task_settings) for each in pairs]
+    one, two, three = {}, {"length": 8}, {"length": 4}
+    assert found == [(two, one), (three, one), (one, two), (three, two)]
+
+
 @pytest.mark.parametrize("name", suite_names())
 def test_shipped_suites_resolve(name):
     """Every run of every shipped suite names tasks, models and settings that exist."""

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from seqbench.leaderboard.published import Published
-from seqbench.result import Cost, Metric, Weights
-from seqbench.spec import Component, Frozen, TrainSpec
+from seqbench.result import Cost, Metric, RateChange, Weights
+from seqbench.spec import Component, Frozen, RunSpec, TrainSpec
 
 SCHEMA_VERSION = 2
 
@@ -75,7 +75,9 @@ class Row(Frozen):
     (n - 1) are over seeds, ``standard_error`` is of the only seed's score over examples. ``cost``
     holds medians over the runs that ended well, except for the peak, which is the highest.
     ``settings`` is the least strict mark of any seed. ``weights`` is what is known of weights
-    that were only evaluated. ``runs`` are the ids of all runs, failed ones too, by seed.
+    that were only evaluated. ``parent`` is what the weights were trained by before, at seed 0, and
+    ``rate_change`` what was done with the network where its task has another rate. ``runs`` are
+    the ids of all runs, failed ones too, by seed.
     ``interval`` is a bootstrap interval of the mean; ``below`` compares the row with the competing
     one placed next below it. ``minus_published`` is the mean minus the published number.
     """
@@ -94,7 +96,8 @@ class Row(Frozen):
     train: TrainSpec | None
     weights_sha256: str | None
     weights: Weights | None = None
-    parent: str | None
+    parent: RunSpec | None
+    rate_change: RateChange | None = None
     runs: tuple[str, ...]
     scores: tuple[SeedScore, ...]
     mean: float | None
@@ -133,6 +136,8 @@ class Row(Frozen):
 class Board(Frozen):
     """Rows that may be compared: one task identity on the same data with one kind of budget.
 
+    ``trained_on`` are the tasks that the weights come from, if that is another run: the last one
+    first. Those of full trainings on the task itself are on a board without.
     ``fingerprint`` is over the data of training and validation, ``test_fingerprint`` over those
     of the test; they and ``official`` are ``None`` as far as no run got to see the data. ``label``
     names data that are not official. ``groups`` are the maximal sets of adjacent competing rows
@@ -141,6 +146,7 @@ class Board(Frozen):
 
     title: str
     task: Component
+    trained_on: tuple[Component, ...] = ()
     metric: Metric
     budget: Budget
     official: bool | None

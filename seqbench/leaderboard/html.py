@@ -204,7 +204,7 @@ def _row(board: Board, row: Row, runs: Sequence[Result], pool: _Pool) -> dict[st
         "recipe": pool.add(row.recipe_source),
         "weights": pool.add(row.weights.model_dump(mode="json") if row.weights else None),
         "weights_sha256": row.weights_sha256,
-        "parent": row.parent,
+        "parent": pool.add(row.parent.model_dump(mode="json") if row.parent else None),
         "command": command_of(first).removesuffix(f" --seed {first.spec.seed}"),
         "path": first.path.as_posix(),
         "cause": pool.add(row.cause),

@@ -43,7 +43,7 @@ class _Data(NamedTuple):
 class _Place(NamedTuple):
     """Which board a row belongs to."""
 
-    task: str
+    tasks: tuple[str, ...]
     metric: str
     data: _Data
     budget: Budget
@@ -85,7 +85,7 @@ def rank(results: Iterable[Result], published: Sequence[Published] = ()) -> Lead
         same = [run.result for run in group]
         spec = same[0].spec
         place = _Place(
-            task=canonical_json(spec.task),
+            tasks=tuple(map(canonical_json, spec.tasks)),
             metric=canonical_json(same[0].metric),
             data=data,
             budget=_budget(same),
@@ -95,7 +95,7 @@ def rank(results: Iterable[Result], published: Sequence[Published] = ()) -> Lead
     boards = {place: beside(_board(place, groups), published) for place, groups in places.items()}
     current = _entitled(board for place, board in boards.items() if not place.superseded)
     return Leaderboard(
-        overall=overall_tables(current),
+        overall=overall_tables([board for board in current if not board.trained_on]),
         boards=current,
         superseded=_entitled(board for place, board in boards.items() if place.superseded),
     )
@@ -126,13 +126,12 @@ def _distinct(results: Sequence[Result]) -> list[_Run]:
 
 
 def _row_key(result: Result) -> str:
-    return canonical_json(result.spec.model_copy(update={"seed": 0})) + canonical_json(
-        result.metric
-    )
+    return canonical_json(result.spec.at_seed(0)) + canonical_json(result.metric)
 
 
 def _versioned(spec: RunSpec) -> list[tuple[tuple[str, str], Component]]:
-    return [(("task", spec.task.name), spec.task), (("model", spec.model.name), spec.model)]
+    tasks = [(("task", task.name), task) for task in spec.tasks]
+    return [*tasks, (("model", spec.model.name), spec.model)]
 
 
 def _newest(results: Iterable[Result]) -> dict[tuple[str, str], int]:
@@ -186,8 +185,7 @@ def _budget(group: _Group) -> Budget:
     Budgets in seconds are converted into ``max_steps`` before a run (protocol, rule 6), so that
     field tells the two apart, unless it is a published recipe that counts in steps.
     """
-    train = group[0].spec.train
-    cut = train is not None and train.max_steps is not None
+    cut = any(train.max_steps is not None for train in group[0].spec.trainings)
     return "steps" if cut and _settings(group) != "published" else "full"
 
 
@@ -220,7 +218,8 @@ def _row(group: _Group, *, superseded: bool) -> Row:
         train=spec.train,
         weights_sha256=spec.weights_sha256,
         weights=(origin.weights or Weights()) if spec.weights_sha256 else None,
-        parent=spec.parent,
+        parent=spec.parent.at_seed(0) if spec.parent else None,
+        rate_change=next((run.rate_change for run in scored), None),
         runs=tuple(run.id for run in group),
         scores=scores,
         mean=_mean(tests),
@@ -322,8 +321,9 @@ def _board(place: _Place, groups: Sequence[_Group]) -> Board:
     first = runs[0]
     labels = {run.data.label for run in runs if run.data and run.data.label}
     board = Board(
-        title=_title(place, first.spec.task),
+        title=_title(place, first.spec),
         task=first.spec.task,
+        trained_on=first.spec.tasks[1:],
         metric=first.metric,
         budget=place.budget,
         official=place.data.official,
@@ -340,13 +340,11 @@ def _board(place: _Place, groups: Sequence[_Group]) -> Board:
     return compared(ordered, scores)
 
 
-def _title(place: _Place, task: Component) -> str:
+def _title(place: _Place, spec: RunSpec) -> str:
     """The task, marked by the fingerprint if the data are not official, with its config."""
-    title = task.name
-    if place.data.official is False and place.data.fit is not None:
-        title += f"@{place.data.fit[:8]}"
-    if task.config:
-        title += f" ({', '.join(f'{k}={v}' for k, v in sorted(task.config.items()))})"
+    task = spec.task
+    mark = f"@{place.data.fit[:8]}" if place.data.official is False and place.data.fit else ""
+    title = task.model_copy(update={"name": f"{task.name}{mark}"}).title + spec.origin_title
     return f"{title}, step budget" if place.budget == "steps" else title
 
 
@@ -363,7 +361,11 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
 
 
 def _variant(row: Row, group: Sequence[Row]) -> list[str]:
-    marks = _shown(row.overrides, "train.") if len(group) > 1 else []
+    tuned = row.parent is not None and row.train is not None
+    marks = ["fine-tuned"] if tuned else []
+    marks += _shown(row.overrides, "train.") if tuned or len(group) > 1 else []
+    if row.rate_change and not row.rate_change.adapted:
+        marks.append("unchanged")
     if len({other.model.version for other in group}) > 1:
         marks.append(f"v{row.model.version}")
     if row.weights_sha256:

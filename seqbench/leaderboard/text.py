@@ -146,6 +146,16 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
             "evaluated: trained weights from elsewhere, never ranked; selected on test: chosen by "
             "their test score, which is an upper bound then; selection unknown: perhaps so too"
         )
+    if any(row.parent for row in rows):
+        notes.append(
+            "trained on another task or at another sampling rate: with the weights of that "
+            "training, as they are, or fine-tuned on this task"
+        )
+    if any(row.rate_change and not row.rate_change.adapted for row in rows):
+        notes.append(
+            "unchanged: the model has no way to change its sampling rate, so the network was used "
+            "as it is; the others were adapted to the rate of the task"
+        )
     if any(one.source_kind == "unverified" for board in boards for one in board.published):
         notes.append(f"{UNVERIFIED} a published number that was recalled, not read in its source")
     if machines := sorted({machine for row in rows for machine in row.machines}):

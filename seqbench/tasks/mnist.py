@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
-from dataclasses import replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
+from scipy.signal import firwin, kaiserord
+from torch import Tensor
+from torch.nn import functional
 
+from seqbench.errors import ConfigError
 from seqbench.spec import Signature
 from seqbench.tasks._images import Images, ImageSet, ImageTask
 from seqbench.tasks._parquet import CLASSES, Hosted, Pixels
@@ -58,7 +63,7 @@ def bit_reversal(length: int) -> Permutation:
     return reverse[reverse < length]
 
 
-class SMNIST(ImageTask):
+class PixelTask(ImageTask):
     """Sequential MNIST (Le, Jaitly and Hinton 2015, arXiv:1504.00941): pixels row by row.
 
     Stored are uint8 pixels (image, time), permuted where the task says so; a network gets
@@ -66,8 +71,6 @@ class SMNIST(ImageTask):
     ``permutation[t]``.
     """
 
-    name = "smnist"
-    description = "MNIST pixel by pixel: a step is a pixel, row by row; which digit is it?"
     citation = "LeCun et al. 1998; as a sequence: Le, Jaitly and Hinton 2015, arXiv:1504.00941"
     licence = "CC BY-SA 3.0"
     images = MNIST
@@ -95,7 +98,90 @@ class SMNIST(ImageTask):
         return rearrange(steps, "batch time -> batch 1 time")
 
 
-class PMNIST(SMNIST):
+@dataclass(frozen=True)
+class SMNISTConfig:
+    """At which sampling rate, relative to a step a pixel, and how it is come by.
+
+    A ``rate`` of 1 is the task as it is, and the same as ``None``. At 1/2, 1/4 and 1/8,
+    ``resampling`` is ``lowpass`` unless it is set.
+    """
+
+    rate: float | None = None
+    resampling: Literal["lowpass", "subsample"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate not in {None, 1, 1 / 2, 1 / 4, 1 / 8}:
+            raise ConfigError(f"rate is {self.rate}; expected 1, 0.5, 0.25 or 0.125")
+        # One experiment has one name, whichever way it is asked for.
+        if self.rate in {None, 1}:
+            if self.resampling is not None:
+                raise ConfigError(
+                    f"resampling is {self.resampling!r} at rate 1, where there is none"
+                )
+            object.__setattr__(self, "rate", None)
+        elif self.resampling is None:
+            object.__setattr__(self, "resampling", "lowpass")
+
+
+class SMNIST(PixelTask):
+    """Sequential MNIST, also at a lower sampling rate along the sequence of pixels.
+
+    At a ``rate`` r, step t stands where step t / r of the full rate does, and there are 784 r of
+    them. ``lowpass`` filters x / 255 first (``low_pass``), taken as black before the first pixel
+    and after the last; ``subsample`` takes every 1/r-th pixel and lets frequencies fold, as the
+    CKConv code does. The sequence is resampled, not the image: rows run into one another.
+    """
+
+    name = "smnist"
+    description = "MNIST pixel by pixel: a step is a pixel, row by row; which digit is it?"
+    Config: ClassVar[type] = SMNISTConfig
+
+    @property
+    def rate(self) -> float:
+        """Steps a pixel."""
+        return 1.0 if self.config.rate is None else float(self.config.rate)
+
+    @property
+    def signature(self) -> Signature:
+        """One channel; a step for each pixel that the rate leaves."""
+        length = int(784 * self.rate)
+        return Signature(in_channels=1, shape=(length,), out_features=CLASSES, target="sequence")
+
+    @property
+    def constants(self) -> tuple[Tensor, ...]:
+        """The filter, where there is one."""
+        return (low_pass(self._every),) if self.config.resampling == "lowpass" else ()
+
+    def encode(self, x: Stored) -> Encoded:
+        """Normalised pixels at the task's rate, float32 (batch, 1, time)."""
+        if self.config.resampling != "lowpass":
+            return super().encode(x[:, :: self._every])
+        taps = rearrange(low_pass(self._every), "tap -> 1 1 tap").to(x.device)
+        pixels = rearrange(x.float() / self.white, "batch time -> batch 1 time")
+        filtered = functional.conv1d(pixels, taps, stride=self._every, padding=taps.shape[-1] // 2)
+        return (filtered - MEAN) / DEVIATION
+
+    @property
+    def _every(self) -> int:
+        """Pixels a step."""
+        return int(1 / self.rate)
+
+
+@functools.cache
+@torch.inference_mode(mode=False)  # kept for training too
+def low_pass(every: int) -> Float[Tensor, " tap"]:
+    """A filter for keeping one step in ``every``: a sinc under a Kaiser window.
+
+    It passes what is below 0.7 of the new Nyquist frequency and stops all above it by 80 dB,
+    looks 17 new steps to either side, and has the same taps on every machine: they are rounded
+    to six digits after the point.
+    """
+    _, beta = kaiserord(80, 0.3 / every)
+    taps = firwin(2 * 17 * every + 1, 0.85 / every, window=("kaiser", beta))
+    return torch.from_numpy(np.round(taps, 6).astype(np.float32))
+
+
+class PMNIST(PixelTask):
     """Permuted sequential MNIST under ``RandomState(0).permutation(784)``.
 
     It is the permutation that the official CKConv and FlexConv code draws at seed 0.
@@ -106,7 +192,7 @@ class PMNIST(SMNIST):
     permutation = np.random.RandomState(0).permutation(784)
 
 
-class PMNISTBitReversal(SMNIST):
+class PMNISTBitReversal(PixelTask):
     """Permuted sequential MNIST under the bit reversal that state-spaces/s4 uses.
 
     Differs from the source: pixels are normalised; S4 feeds x / 255.
@@ -117,7 +203,7 @@ class PMNISTBitReversal(SMNIST):
     permutation = bit_reversal(784)
 
 
-class PMNISTNumpy92916(SMNIST):
+class PMNISTNumpy92916(PixelTask):
     """Permuted sequential MNIST under ``RandomState(92916).permutation(784)``.
 
     state-spaces/s4 (src/dataloaders/basic.py) names it as one that other works use.
@@ -128,7 +214,7 @@ class PMNISTNumpy92916(SMNIST):
     permutation = np.random.RandomState(92916).permutation(784)
 
 
-class SMNIST196(SMNIST):
+class SMNIST196(PixelTask):
     """Sequential MNIST on images average-pooled by 2 x 2: 196 steps.
 
     Stored are the exact sums of four pixels, int16 from 0 to 1020; the mean and deviation are

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from seqbench.errors import ResultError
 from seqbench.result import Result, Status, read_result
-from seqbench.verify.between import check_between, check_searches
+from seqbench.verify.between import check_between, check_parents, check_searches
 from seqbench.verify.facts import (
     check_cost,
     check_data,
@@ -92,6 +92,7 @@ def verify(directory: Path, more: Sequence[Check] = ()) -> Verification:
             found = (problem for check in (*CHECKS, *more) for problem in check(result))
             findings += [Finding(path, problem) for problem in (*_place(path, result), *found)]
         findings += itertools.starmap(Finding, check_between(part))
+    findings += itertools.starmap(Finding, check_parents(results))
     findings += itertools.starmap(Finding, check_searches(results, trials))
     return Verification(files, tuple(sorted(findings, key=lambda finding: str(finding.path))))
 

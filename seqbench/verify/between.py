@@ -118,18 +118,36 @@ def _test_data(result: Result) -> Hashable | None:
 def _network(result: Result) -> Hashable | None:
     if result.signature is None:
         return None
-    return canonical_json(result.spec.model), canonical_json(result.signature)
+    made_for = result.spec.tasks[-1] if result.spec.parent else result.signature
+    return canonical_json(result.spec.model), canonical_json(made_for)
 
 
 def _parameters(result: Result) -> Hashable | None:
     return result.cost and result.cost.parameters
 
 
+def check_parents(results: Results) -> Iterator[Found]:
+    """A parent's result is there, ended well, and the origin of it is as the child says."""
+    by_id = {result.id: result for result in results.values()}
+    for path, result in results.items():
+        if result.spec.parent is None:
+            if result.rate_change is not None:
+                yield path, Problem("rate_change", "a change", "none without a parent")
+            continue
+        parent = by_id.get(result.spec.parent.id)
+        if parent is None:
+            yield path, warning("spec.parent", "no result of it", f"{result.spec.parent.id} too")
+        elif parent.status is not Status.OK and result.status is Status.OK:
+            yield path, Problem("spec.parent", f"one that {parent.status}", "one that ended well")
+        elif parent.origin != result.origin.parent:
+            yield path, Problem("origin.parent", "another", f"the origin of {parent.id}")
+
+
 def check_searches(results: Results, trials: Results) -> Iterator[Found]:
     """Settings marked as searched are those of the best of the trials, by validation."""
     by_id = {trial.id: trial for trial in trials.values()}
     for path, result in results.items():
-        if result.origin.settings != "searched":
+        if result.origin.settings != "searched" or result.spec.parent:
             continue
         tried = [by_id[each] for each in result.origin.trials if each in by_id]
         if not tried or len(tried) < len(result.origin.trials):

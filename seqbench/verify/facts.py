@@ -32,17 +32,21 @@ _CLOCKS_DIFFER = timedelta(days=1)
 def check_status(result: Result) -> Iterator[Problem]:
     """Everything that a run of this status leaves is there, and nothing that it cannot leave."""
     status = result.status
-    present = _PRESENT.get(status, _ENDED_BADLY[0])
-    absent = _ABSENT.get(status, _ENDED_BADLY[1])
+    # A parent's weights that are tested as they are leave what weights from elsewhere do.
+    as_it_is = status is Status.OK and result.spec.parent and result.spec.train is None
+    kind = Status.EVALUATED if as_it_is else status
+    present = _PRESENT.get(kind, _ENDED_BADLY[0])
+    absent = _ABSENT.get(kind, _ENDED_BADLY[1])
     for name in sorted(present):
         if not getattr(result, name):
             yield Problem(name, "nothing", f"a value, for status {status}")
     for name in sorted(absent):
         if getattr(result, name):
             yield Problem(name, "a value", f"nothing, for status {status}")
-    if status is Status.EVALUATED and result.spec.train is not None:
-        yield Problem("spec.train", "a training", "weights_sha256, for status evaluated")
-    if status in {Status.OK, Status.TRIAL} and result.spec.train is None:
+    if status is Status.EVALUATED and result.spec.weights_sha256 is None:
+        what = "a training" if result.spec.train else "nothing"
+        yield Problem("spec.train", what, "weights_sha256, for status evaluated")
+    if kind in {Status.OK, Status.TRIAL} and result.spec.train is None:
         yield Problem("spec.train", "nothing", f"a training, for status {status}")
 
 
@@ -106,7 +110,7 @@ def check_cost(result: Result) -> Iterator[Problem]:
     for name, value in result.cost.model_dump(exclude_none=True).items():
         if value <= 0:
             yield Problem(f"cost.{name}", value, "more than zero")
-    if result.status is Status.OK and result.cost.train_seconds is None:
+    if result.status is Status.OK and result.spec.train and result.cost.train_seconds is None:
         yield Problem("cost.train_seconds", None, "seconds of training")
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqbench.model import Converted, Model, Recipe
+from seqbench.nn.continuous import Rated, at_rate
 from seqbench.result import Weights
 from seqbench.spec import Signature, TrainSpec
 from seqbench.task import FitData, Source, Split, Task
@@ -122,3 +124,78 @@ class Dying(Raising):
         if self.training:
             os._exit(7)
         return self.layers(x)
+
+
+@dataclass(frozen=True)
+class WaveConfig:
+    """``rate`` is 1 or 1/2: 64 or 32 time steps."""
+
+    rate: float = 1.0
+
+
+class TinyWave(Task):
+    """Which of two slow waves, with some noise as slow."""
+
+    name = "tiny-wave"
+    Config = WaveConfig
+    description = "a wave of 3 or of 5 periods; which is it?"
+
+    @property
+    def rate(self) -> float:
+        return self.config.rate
+
+    @property
+    def signature(self) -> Signature:
+        length = int(64 * self.rate)
+        return Signature(in_channels=1, shape=(length,), out_features=2, target="sequence")
+
+    def fit_data(self) -> FitData:
+        return FitData(self._split(500, 0), self._split(100, 1))
+
+    def test_data(self) -> Split:
+        return self._split(90, 2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x[:, None, :: int(1 / self.rate)].float() / 100
+
+    def _split(self, n: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.randint(0, 2, (n,), generator=generator)
+        phase, noise = torch.rand((2, n, 1), generator=generator) * 2 * torch.pi
+        time = torch.arange(64) / 64 * 2 * torch.pi
+        periods = 3 + 2 * y[:, None]
+        x = torch.sin(periods * time + phase) + 0.3 * torch.sin(2 * time + noise)
+        return Split((100 * x).to(torch.int16), y, Source(f"{seed:064d}", official=True))
+
+
+class Waves(Rated):
+    """A convolution of 9 taps at rate 1; at another rate its taps are as far apart in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 1.0
+        self.kernel = nn.Parameter(torch.randn(8, 1, 9) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        every = max(1, int(1 / self.rate))
+        taps = self.kernel[..., ::every] * every
+        return functional.conv1d(x, taps, dilation=max(1, int(self.rate)))
+
+
+class TinyFilter(Model):
+    """The energy of eight filters over time, for sequences of any length."""
+
+    def __init__(self, config: object, signature: Signature) -> None:
+        super().__init__(config, signature)
+        self.filters = Waves()
+        self.head = nn.Linear(8, signature.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.filters(x).square().mean(-1).log1p())
+
+
+class TinyRated(TinyFilter):
+    """The same, which can be used at another sampling rate."""
+
+    def at_rate(self, rate: float) -> TinyRated:
+        return at_rate(self, rate)

@@ -284,10 +284,10 @@ def completed(cls: type[Task], before: Definition | None) -> Definition:
     tasks = [cls(config) for config in configs_of(cls)]
     recorded = before.known if before else ()
     there = [known.config for known in recorded]
-    missing = [task for task in tasks if to_json(task.config) not in there]
+    missing = [task for task in tasks if component_of(task).config not in there]
     new = [
         Known(
-            config=to_json(task.config),
+            config=component_of(task).config,
             signature=task.signature,
             data=data_of(task, task.fit_data(), task.test_data()),
         )
