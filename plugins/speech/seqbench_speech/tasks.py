@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -24,11 +24,15 @@ from seqbench.task import FitData, Split, Task
 from seqbench.types import Encoded, Stored
 from seqbench_speech import store
 from seqbench_speech.corpus import Corpus, Subset
+from seqbench_speech.irregular import dropped, observed
 from seqbench_speech.selections import SC10, SC10_KIDGER, SC35, Selection
 from seqbench_speech.wav import SAMPLE_RATE, SAMPLES
 
 RATES = (1, 1 / 2, 1 / 4, 1 / 8)
 """Sampling rates of raw audio, relative to 16 kHz."""
+
+DROP_RATES = (0.3, 0.5, 0.7)
+"""Shares of a clip's samples that are not observed (Kidger et al. 2020; Romero et al. 2022)."""
 
 LOW_PASS = {
     "resampling_method": "sinc_interp_kaiser",
@@ -89,16 +93,24 @@ class SpeechTask(Task):
 
 @dataclass(frozen=True)
 class RawConfig:
-    """At which sampling rate, relative to 16 kHz, and how it is come by."""
+    """At which sampling rate, relative to 16 kHz, and how it is come by; or sampled irregularly.
+
+    ``drop_rate`` is the share of each clip's samples that is not observed: 0.3, 0.5 or 0.7.
+    """
 
     rate: float = 1.0
     resampling: Literal["lowpass", "subsample"] = "lowpass"
+    drop_rate: float | None = None
 
     def __post_init__(self) -> None:
         if self.rate not in RATES:
             raise ConfigError(f"rate is {self.rate}; expected 1, 0.5, 0.25 or 0.125")
         if self.rate == 1 and self.resampling != "lowpass":
             raise ConfigError(f"resampling is {self.resampling!r} at rate 1, where there is none")
+        if self.drop_rate not in (None, *DROP_RATES):
+            raise ConfigError(f"drop_rate is {self.drop_rate}; expected 0.3, 0.5 or 0.7")
+        if self.drop_rate and self.rate != 1:
+            raise ConfigError(f"drop_rate is {self.drop_rate} at rate {self.rate}; expected rate 1")
 
 
 class SC10Raw(SpeechTask):
@@ -108,6 +120,11 @@ class SC10Raw(SpeechTask):
     as (batch, 1, time). At a lower ``rate`` r it gets what is left of that at r x 16 kHz:
     ``lowpass`` filters first, ``subsample`` takes every 1/r-th sample and lets frequencies fold,
     as the CKConv code does.
+
+    With a ``drop_rate``, that share of each clip's samples is missing (``dropped``), in training
+    as in testing: mean and deviation are over the samples that are there, a missing one is 0 after
+    that, and a second channel is 1 where a sample is there, else 0. It is the procedure of the
+    Neural CDE and CKConv code, which draws from one generator in the order of the files on disk.
 
     Differs from the published experiments of CKConv, FlexConv, S4 and LSSL, which are on
     ``sc10-raw-kidger``.
@@ -119,16 +136,36 @@ class SC10Raw(SpeechTask):
     selection = SC10
 
     @property
+    def rate(self) -> float:
+        """Relative to 16 kHz."""
+        return float(self.config.rate)
+
+    @property
     def signature(self) -> Signature:
-        """One channel; a step for each sample that the rate leaves."""
-        length = int(self.config.rate * SAMPLES)
-        classes = len(self.selection.words)
-        return Signature(in_channels=1, shape=(length,), out_features=classes, target="sequence")
+        """A channel, and one of what is observed; a step for each sample that the rate leaves."""
+        return Signature(
+            in_channels=2 if self.config.drop_rate else 1,
+            shape=(int(self.config.rate * SAMPLES),),
+            out_features=len(self.selection.words),
+            target="sequence",
+        )
+
+    def _split(self, subset: Subset) -> Split:
+        split = super()._split(subset)
+        if self.config.drop_rate is None:
+            return split
+        return replace(split, x=dropped(split.x, self.config.drop_rate))
 
     def encode(self, x: Stored) -> Encoded:
-        """Standardised samples at the task's rate, float32 (batch, 1, time)."""
+        """Standardised samples at the task's rate, float32 (batch, 1, time).
+
+        With a ``drop_rate`` (batch, 2, time): zeros for missing samples, then which are there.
+        """
         mean, deviation = (moment.to(x.device) for moment in self._moments)
         samples = rearrange((x.float() - mean) / deviation, "batch time -> batch 1 time")
+        if self.config.drop_rate:
+            there = rearrange(observed(x), "batch time -> batch 1 time")
+            return torch.cat([samples.where(there, 0.0), there.float()], dim=1)
         if self.config.rate == 1:
             return samples
         if self.config.resampling == "subsample":
@@ -140,7 +177,15 @@ class SC10Raw(SpeechTask):
     @cached_property
     def _moments(self) -> Moments:
         """Mean and deviation of all samples of the training clips."""
-        return moments(self._train.x.split(_PART), dim=(0, 1))
+        mean, deviation, _ = moments(self._parts, dim=(0, 1))
+        return mean, deviation
+
+    @property
+    def _parts(self) -> Iterator[Tensor]:
+        """The training clips as numbers, part by part, NaN where a sample is missing."""
+        for part in self._train.x.split(_PART):
+            wide = part.double()
+            yield wide if self.config.drop_rate is None else wide.where(observed(part), math.nan)
 
 
 class SC10RawKidger(SC10Raw):
@@ -165,9 +210,10 @@ class SC10RawKidger(SC10Raw):
     @cached_property
     def _moments(self) -> Moments:
         """By time step: the mean, and the deviation with n - 1 and 1e-5 of full scale."""
-        mean, deviation = moments(self._train.x.split(_PART), dim=(0,))
-        clips = len(self._train)
-        return mean, deviation * math.sqrt(clips / (clips - 1)) + 1e-5 * FULL_SCALE
+        mean, deviation, clips = moments(self._parts, dim=(0,))
+        return mean, deviation * (
+            clips / (clips - 1).clamp(min=1)
+        ).sqrt().float() + 1e-5 * FULL_SCALE
 
 
 class SC35Raw(SC10Raw):
@@ -209,26 +255,27 @@ class SC10MFCC(SpeechTask):
     @cached_property
     def _moments(self) -> Moments:
         """Mean and deviation of each coefficient over the frames of the training clips."""
-        return moments(map(coefficients, self._train.x.split(_PART)), dim=(0, 2))
+        parts = map(coefficients, self._train.x.split(_PART))
+        mean, deviation, _ = moments(parts, dim=(0, 2))
+        return mean, deviation
 
 
 @torch.inference_mode(mode=False)  # kept for training too
-def moments(examples: Iterable[Tensor], dim: tuple[int, ...]) -> Moments:
-    """Mean and deviation over ``dim``, which stays with size 1, of examples in parts.
+def moments(examples: Iterable[Tensor], dim: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, deviation and number over ``dim``, which stays with size 1, of examples in parts.
 
-    Of samples they are the same bits on every machine: sums over a part are whole numbers that
-    float64 holds exactly, and parts are added in order.
+    What is NaN is left out. Of samples they are the same bits on every machine: sums over a part
+    are whole numbers that float64 holds exactly, and parts are added in order.
     """
-    total = squares = torch.zeros((), dtype=torch.float64)
-    numbers = 0
+    total = squares = count = torch.zeros((), dtype=torch.float64)
     for part in examples:
         wide = part.double()
-        total = total + wide.sum(dim, keepdim=True)
-        squares = squares + wide.square().sum(dim, keepdim=True)
-        numbers += part.numel()
-    count = numbers / total.numel()
-    mean = total / count
-    return mean.float(), (squares / count - mean.square()).sqrt().float()
+        total = total + wide.nansum(dim, keepdim=True)
+        squares = squares + wide.square().nansum(dim, keepdim=True)
+        count = count + wide.isfinite().sum(dim, keepdim=True)
+    known = count.clamp(min=1)
+    mean = total / known
+    return mean.float(), (squares / known - mean.square()).sqrt().float(), count
 
 
 def coefficients(x: Stored) -> Float[Tensor, "batch channel time"]:

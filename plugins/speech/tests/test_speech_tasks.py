@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seqbench_speech.irregular import MISSING, dropped, observed
 from seqbench_speech.selections import SC35, TEN
-from seqbench_speech.tasks import SC10MFCC, RawConfig, SC10Raw, SC10RawKidger, SC35Raw
+from seqbench_speech.tasks import DROP_RATES, SC10MFCC, RawConfig, SC10Raw, SC10RawKidger, SC35Raw
 from seqbench_speech.wav import read_wav
 from sklearn.model_selection import train_test_split
 from synthetic_speech import COUNTS, make_data, write_clip
@@ -23,6 +24,8 @@ from seqbench.task import FitData, Split, Task, fingerprint, load_task
 
 TASKS: list[type[Task]] = [SC10Raw, SC10RawKidger, SC10MFCC, SC35Raw]
 LOWER = [RawConfig(rate, how) for rate in (1 / 2, 1 / 4, 1 / 8) for how in ("lowpass", "subsample")]
+
+DROPPED = [RawConfig(drop_rate=share) for share in DROP_RATES]
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,15 @@ def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(
-    params=[*[(task, None) for task in TASKS], *[(SC10Raw, config) for config in LOWER]],
+    params=[
+        *[(task, None) for task in TASKS],
+        *[(SC10Raw, config) for config in (*LOWER, *DROPPED)],
+        (SC10RawKidger, RawConfig(drop_rate=0.5)),
+    ],
     ids=lambda param: f"{param[0].name} {param[1] or ''}",
 )
 def case(request: pytest.FixtureRequest, all_words: Path) -> Case:
-    """Every task of the plugin, and raw audio at every rate."""
+    """Every task of the plugin, and raw audio at every rate and with every share dropped."""
     return load(request.param[0], all_words, request.param[1])
 
 
@@ -184,6 +191,45 @@ def test_raw_audio_is_standardised_by_one_mean_and_one_deviation(data: Path) -> 
     assert torch.allclose(case.task.encode(case.test.x)[:, 0].double(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("config", DROPPED)
+def test_dropped_samples_are_0_and_told_by_a_channel(data: Path, config: RawConfig) -> None:
+    """Exactly the share of each clip is missing; what is there is standardised by its like."""
+    plain, case = load(SC10Raw, data), load(SC10Raw, data, config)
+    x, there = case.task.encode(case.test.x).unbind(1)
+    assert ((there == 0).sum(1) == int(16_000 * config.drop_rate)).all()
+    assert ((there == 0) | (there == 1)).all()
+    assert not x[there == 0].any()
+    train = case.fit.train.x
+    seen = train[observed(train)].double()
+    expected = (plain.test.x.double() - seen.mean()) / seen.std(correction=0)
+    assert torch.allclose(x[there == 1].double(), expected[there == 1], atol=1e-6)
+
+
+def test_which_samples_are_dropped_depends_on_the_clip_alone() -> None:
+    """Not on its place or company; another clip loses others; the lowest sample is no mark."""
+    clips = torch.randint(-(2**15), 2**15, (6, 500), dtype=torch.int16, generator=seeded())
+    clips[:, 7] = -(2**15)
+    whole = dropped(clips, 0.3)
+    assert torch.equal(dropped(clips.flip(0)[:3], 0.3), whole.flip(0)[:3])
+    patterns = {tuple(observed(clip).tolist()) for clip in whole}
+    assert len(patterns) == 6
+    assert observed(whole).sum(1).tolist() == [350] * 6
+    assert set(whole[:, 7].tolist()) <= {MISSING, MISSING + 1}
+    kept = observed(whole) & (clips > MISSING)
+    assert torch.equal(whole[kept], clips[kept])
+
+
+def test_the_pattern_is_in_the_fingerprint(data: Path) -> None:
+    """Data with other samples missing are other data."""
+    found = {fingerprint([load(SC10Raw, data, config).test]) for config in (RawConfig(), *DROPPED)}
+    assert len(found) == 4
+
+
+def seeded() -> torch.Generator:
+    """Random numbers that are always the same."""
+    return torch.Generator().manual_seed(0)
+
+
 def test_the_random_split_is_that_of_the_published_code(data: Path, folder: Path) -> None:
     """Whole clips, word by word, split twice and standardised by time step as the source does."""
     clips = [
@@ -242,6 +288,8 @@ def test_a_tone_above_half_the_rate_is_stopped_or_folds(data: Path, config: RawC
         ({"rate": "1/2"}, r"task\.rate cannot be '1/2'"),
         ({"rate": 0.5, "resampling": "linear"}, r"task\.resampling cannot be 'linear'"),
         ({"resampling": "subsample"}, "resampling is 'subsample' at rate 1"),
+        ({"drop_rate": 0.4}, r"drop_rate is 0\.4; expected 0\.3, 0\.5 or 0\.7"),
+        ({"drop_rate": 0.5, "rate": 0.5}, r"drop_rate is 0\.5 at rate 0\.5; expected rate 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, object], what: str) -> None:
