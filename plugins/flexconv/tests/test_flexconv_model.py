@@ -306,3 +306,36 @@ def test_a_network_at_another_rate_answers_a_finer_signal_alike() -> None:
     scale = coarse.abs().max()
     assert (fine - coarse).abs().max() < 0.05 * scale
     assert (fine - coarse).abs().max() < 0.2 * (naive - coarse).abs().max()
+
+
+def waves(count: int, rate: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waves of 3 or 6 periods with some noise as slow, sampled 64 times ``rate``."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 2, (count,), generator=generator)
+    phase, other = torch.rand((2, count, 1), generator=generator) * 2 * torch.pi
+    time = torch.arange(64 * rate) / (64 * rate) * 2 * torch.pi
+    x = torch.sin((3 + 3 * y[:, None]) * time + phase) + 0.3 * torch.sin(2 * time + other)
+    return x[:, None], y
+
+
+def test_a_trained_network_keeps_its_accuracy_at_twice_the_rate() -> None:
+    """On a band-limited task `at_rate` transfers what was learned; unchanged it is lost."""
+    torch.manual_seed(0)
+    signature = Signature(in_channels=1, shape=(64,), out_features=2, target="sequence")
+    network = FlexTCN(FlexTCNConfig(channels=8, blocks=1, dropout=0.0, mask_width=0.3), signature)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    for step in range(80):
+        x, y = waves(64, 1, seed=step)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(x), y).backward()
+        optimiser.step()
+    network.eval()
+
+    def accuracy(of: FlexTCN, rate: int) -> float:
+        x, y = waves(200, rate, seed=1_000)
+        with torch.inference_mode():
+            return (of(x).argmax(1) == y).float().mean().item()
+
+    assert accuracy(network, 1) > 0.95
+    assert accuracy(network.at_rate(2.0), 2) > 0.95
+    assert accuracy(network, 2) < 0.75
