@@ -344,7 +344,9 @@ def test_another_process_sees_what_this_one_cannot(install_plugin) -> None:
     assert "iterate over no set" in failed["fingerprints"].mend
 
 
-def test_missing_data_skip_a_test_and_say_why(tmp_path: Path) -> None:
+def test_missing_data_skip_a_test_and_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No data is no broken promise, unless they are required."""
 
     class Missing(Sound):
@@ -353,12 +355,12 @@ def test_missing_data_skip_a_test_and_say_why(tmp_path: Path) -> None:
 
     said = list(hold(TaskSubject(Missing, data_dir=tmp_path)))
     assert [each.state for each in said] == [State.OK, State.SKIPPED, State.SKIPPED]
+    monkeypatch.delenv("SEQBENCH_REQUIRE", raising=False)
     with pytest.raises(pytest.skip.Exception, match=f"nothing in {tmp_path}. fetch it"):
         check_task(Missing, data_dir=tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQBENCH_REQUIRE", "reference,data")
-        with pytest.raises(pytest.fail.Exception, match="SEQBENCH_REQUIRE names data"):
-            check_task(Missing, data_dir=tmp_path)
+    monkeypatch.setenv("SEQBENCH_REQUIRE", "reference,data")
+    with pytest.raises(pytest.fail.Exception, match="SEQBENCH_REQUIRE names data"):
+        check_task(Missing, data_dir=tmp_path)
 
 
 def test_a_broken_task_fails_its_test() -> None:
