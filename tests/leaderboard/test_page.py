@@ -32,6 +32,8 @@ from seqbench.result import Epoch, Status, Weights
 from seqbench.spec import TrainSpec
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards"
+QUICK = Path(__file__).parents[1] / "results" / "quick"
+"""What `seqbench leaderboard quick` wrote, once."""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -213,11 +215,12 @@ def pages(tmp_path_factory):
     """Pages by name, as files."""
     folder = tmp_path_factory.mktemp("pages")
     write_leaderboard(COMMITTED, folder / "committed")
+    write_leaderboard(QUICK, folder / "quick")
     (folder / "suite").mkdir()
     numbers = [published(), published("TCN", score=0.99, parameters=70_000, params_source="paper")]
     html = html_of(suite(), [*numbers, published("GRU", score=0.98, row="gru:default")])
     (folder / "suite" / "index.html").write_text(html, encoding="utf-8")
-    return {name: folder / name / "index.html" for name in ("committed", "suite")}
+    return {name: folder / name / "index.html" for name in NAMES}
 
 
 @pytest.fixture
@@ -259,7 +262,7 @@ def _rows(path):
     return sum(len(board["rows"]["label"]) for board in boards)
 
 
-NAMES = ("committed", "suite")
+NAMES = ("committed", "quick", "suite")
 
 
 def column(page, board, key):
