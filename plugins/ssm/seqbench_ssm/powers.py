@@ -1,7 +1,7 @@
 """Powers of complex numbers that are given by their logarithms, at every time step of a sequence.
 
-Exponents are multiplied by the time step in double precision: a phase that turned thousands of
-times has no digits left in single precision.
+All of them are made in double precision: a phase that turned thousands of times has no digits left
+in single precision.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ def block_size(length: int) -> int:
 
 
 def powers(
-    exponent: Complex128[Tensor, "*state"], steps: range, dtype: torch.dtype
-) -> Complex[Tensor, "*state step"]:
-    """``exp(step * exponent)`` for some steps."""
-    time = torch.arange(
-        steps.start, steps.stop, steps.step, dtype=torch.float64, device=exponent.device
-    )
-    return (exponent[..., None] * time).exp().to(dtype)
+    exponent: Complex128[Tensor, "*state"], count: int
+) -> Complex128[Tensor, "*state power"]:
+    """``exp(n exponent)`` for n from 0 to ``count - 1``, each half of them made of the other."""
+    table = torch.ones_like(exponent)[..., None]
+    while table.shape[-1] < count:
+        next_one = (exponent * table.shape[-1]).exp()
+        table = torch.cat([table, table * next_one[..., None]], dim=-1)
+    return table[..., :count]
 
 
 def power_sums(
@@ -39,8 +40,8 @@ def power_sums(
     size plus a rest, so the matrix is a product of two with about sqrt(length) columns each.
     """
     size = block_size(length)
-    near = powers(exponent, range(size), weight.dtype)
-    far = powers(exponent, range(0, length, size), weight.dtype)
+    near = powers(exponent, size).to(weight.dtype)
+    far = powers(exponent * size, -(-length // size)).to(weight.dtype)
     # Re(a b) = Re a Re b - Im a Im b: real matrix products over real and imaginary parts.
     left = _parts(weight[..., None] * far)
     right = _parts(near.conj().resolve_conj())

@@ -33,7 +33,7 @@ def scan(x: Tensor, exponent: Tensor) -> Tensor:
     padded = x.new_zeros(batch, count * size, states)
     padded[:, :length] = x
     h = padded.view(batch, count, size, states)
-    factors = powers(exponent, range(1, size + 1), x.dtype).mT.contiguous()
+    factors = powers(exponent, size + 1)[:, 1:].mT.to(x.dtype).contiguous()
     for i in range(1, size):
         h[:, :, i].addcmul_(h[:, :, i - 1], factors[0])
     for i in range(1, count):
