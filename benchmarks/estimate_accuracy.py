@@ -14,13 +14,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqbench.boards.text import amount, duration
 from seqbench.estimate import Item
 from seqbench.execute import works_of
 from seqbench.executors.local import Work, execute
-from seqbench.leaderboard.text import amount, duration
 from seqbench.measure import Measured, measure_all
 from seqbench.result import Result
-from seqbench.run import Place
+from seqbench.runner import Place
 from seqbench.suite import load_suite
 
 

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seqbench.leaderboard import (
+from seqbench.boards import (
     counted,
     load_published,
     rank,

@@ -26,7 +26,7 @@ from seqbench.allocator import keep_freed_memory
 from seqbench.cost import PeakMemory
 from seqbench.model import load_model
 from seqbench.resolve import config_from, resolve
-from seqbench.run import parameters_of
+from seqbench.runner import parameters_of
 from seqbench.spec import Request, TrainSpec
 from seqbench.task import load_task
 from seqbench.train import optimizer_for

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,23 +11,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-class _Package(ModuleType):
-    """The functions ``run`` and ``leaderboard``, imported when they are first asked for.
+def __getattr__(name: str) -> Any:
+    """The functions ``run`` and ``leaderboard``, imported when they are first asked for."""
+    if name not in {"leaderboard", "run"}:
+        raise AttributeError(f"module 'seqbench' has no attribute {name!r}")
+    from seqbench import api
 
-    Submodules have the same names; ``from seqbench.run import ...`` finds them, but they are not
-    attributes of the package, which they would be from their first import on.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in {"leaderboard", "run"}:
-            raise AttributeError(f"module 'seqbench' has no attribute {name!r}")
-        from seqbench import api
-
-        return getattr(api, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in {"leaderboard", "run"} and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return getattr(api, name)

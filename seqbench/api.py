@@ -59,8 +59,8 @@ def run(  # noqa: PLR0913  (what the command's options say)
     from seqbench.from_file import model_named
     from seqbench.progress import shown
     from seqbench.resolve import resolve
-    from seqbench.run import Place
-    from seqbench.run import run as run_plan
+    from seqbench.runner import Place
+    from seqbench.runner import run as run_plan
     from seqbench.spec import Request
 
     short = {"train.epochs": epochs, "train.max_steps": max_steps}
@@ -113,7 +113,7 @@ def _run_suite(
 ) -> None:
     from seqbench.execute import Effort, jobs_at_once, run_suite
     from seqbench.report import Counter
-    from seqbench.run import Place
+    from seqbench.runner import Place
 
     suite = load_suite(name)
     place = Place(directory, data_dir, device, suite.threads)
@@ -141,7 +141,7 @@ def _warn(errors: Iterable[SeqbenchError]) -> None:
 def _frame(results: Sequence[Result]) -> pd.DataFrame:
     import pandas as pd
 
-    from seqbench.leaderboard import load_published, rank, render_csv
+    from seqbench.boards import load_published, rank, render_csv
 
     if not results:
         raise ResultError("there are no results to rank")

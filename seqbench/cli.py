@@ -170,8 +170,8 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.from_file import model_named
     from seqbench.progress import shown
     from seqbench.resolve import resolve
-    from seqbench.run import Place
-    from seqbench.run import run as run_plan
+    from seqbench.runner import Place
+    from seqbench.runner import run as run_plan
     from seqbench.spec import Request
 
     pairs = list(set_ or [])
@@ -216,7 +216,7 @@ def _neighbours(
 
 
 def _compare(result: Result, others: Neighbours, output_dir: Path, console: Console) -> None:
-    from seqbench.leaderboard import terminal
+    from seqbench.boards import terminal
 
     for part in terminal(others.beside(result)):
         console.print(part)
@@ -251,8 +251,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.from_file import model_named
     from seqbench.progress import shown
     from seqbench.resolve import resolve
-    from seqbench.run import Place, run_evaluation
-    from seqbench.run import run as run_plan
+    from seqbench.runner import Place, run_evaluation
+    from seqbench.runner import run as run_plan
     from seqbench.spec import Request
     from seqbench.weights import read_weights
 
@@ -305,7 +305,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.estimate import estimate
     from seqbench.execute import Effort, jobs_at_once, run_suite
-    from seqbench.run import Place
+    from seqbench.runner import Place
     from seqbench.suite import load_suite
 
     what = load_suite(suite)
@@ -347,7 +347,7 @@ def render(
 
 
 def _check_pages(directory: Path, output_dir: Path) -> None:
-    from seqbench.leaderboard import stale_pages
+    from seqbench.boards import stale_pages
 
     stale, unreadable = stale_pages(directory, output_dir)
     for error in unreadable:
@@ -360,7 +360,7 @@ def _check_pages(directory: Path, output_dir: Path) -> None:
 
 
 def _render(directory: Path, output_dir: Path, console: Console) -> None:
-    from seqbench.leaderboard import terminal, write_leaderboard
+    from seqbench.boards import terminal, write_leaderboard
 
     board, unreadable = write_leaderboard(directory, output_dir)
     for part in terminal(board):
@@ -469,7 +469,7 @@ def reproduce(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.reproduce import reproduce as reproduce_result
     from seqbench.resolve import Plan
     from seqbench.result import read_result
-    from seqbench.run import Place
+    from seqbench.runner import Place
     from seqbench.weights import read_weights
 
     original = read_result(result)
@@ -538,7 +538,7 @@ def schema(
 
         described = Result.model_json_schema()
     else:
-        from seqbench.leaderboard import Leaderboard
+        from seqbench.boards import Leaderboard
 
         described = Leaderboard.model_json_schema(mode="serialization")
     typer.echo(json.dumps(described, indent=2, sort_keys=True))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from seqbench.boards.statistics import LEVEL, PairedTest, holm, paired_test
 from seqbench.difference import Differences, differences
 from seqbench.errors import ResultError, UnknownNameError
-from seqbench.leaderboard.statistics import LEVEL, PairedTest, holm, paired_test
 from seqbench.result import Cost, Result, read_result, read_results
 from seqbench.spec import canonical_json
 

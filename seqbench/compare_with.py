@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqbench import registry
+from seqbench.boards import Leaderboard, load_published, rank
 from seqbench.command import options_of, task_of
 from seqbench.errors import ConfigError, ResultError, UnknownNameError
-from seqbench.leaderboard import Leaderboard, load_published, rank
 from seqbench.result import Result, read_results
 from seqbench.spec import RunSpec
 

@@ -12,7 +12,7 @@ from seqbench.execute import Effort, works_of
 from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure_all
 from seqbench.resolve import Plan
-from seqbench.run import batch_size, existing, prepare_device
+from seqbench.runner import batch_size, existing, prepare_device
 from seqbench.schedule import Clock
 from seqbench.spec import TrainSpec, canonical_json
 from seqbench.suite import Suite

@@ -13,7 +13,7 @@ from seqbench.errors import ConfigError, PluginError, SeqbenchError
 from seqbench.executors.local import Work, execute
 from seqbench.resolve import Plan, resolve, resolve_child
 from seqbench.result import Result, Status, check_writable, write_result
-from seqbench.run import RETRIED, Place, existing, orphaned, prepare_device
+from seqbench.runner import RETRIED, Place, existing, orphaned, prepare_device
 from seqbench.spec import Request
 from seqbench.suite import Suite, requests_of
 

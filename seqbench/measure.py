@@ -23,7 +23,7 @@ from seqbench.executors.local import describe, die_with_parent, modules_of
 from seqbench.flops import count_flops
 from seqbench.resolve import Plan
 from seqbench.result import Epoch
-from seqbench.run import Bench, Place, prepare
+from seqbench.runner import Bench, Place, prepare
 from seqbench.task import Split
 from seqbench.train import autocast, fit
 

@@ -192,7 +192,7 @@ def reproduction_parts(found: Reproduction) -> Iterator[RenderableType]:
 
 def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
     """What would run, a row for all seeds, with what a run takes; then all of it together."""
-    from seqbench.leaderboard.text import amount, duration
+    from seqbench.boards.text import amount, duration
 
     columns = ("task", "model", "settings", "epochs", "steps", "seeds", "state")
     table = titled("what would run", *columns, "a step", "a run", "memory")
@@ -221,7 +221,7 @@ def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
 
 def _row(items: Sequence[Item]) -> Iterator[str]:
     """A run or trial with all its seeds."""
-    from seqbench.leaderboard.text import amount, duration
+    from seqbench.boards.text import amount, duration
 
     first = next((item for item in items if item.measured), items[0])
     plan, clock = first.work.plan, first.clock

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from seqbench.boards.statistics import LEVEL, PairedTest, paired_test
 from seqbench.difference import Differences, differences
 from seqbench.errors import ConfigError, DataError, ResultError
-from seqbench.leaderboard.statistics import LEVEL, PairedTest, paired_test
 from seqbench.resolve import Plan
 from seqbench.result import Result, Status, result_path
-from seqbench.run import Place, existing, prepare, run, run_evaluation
+from seqbench.runner import Place, existing, prepare, run, run_evaluation
 from seqbench.train import Progress
 from seqbench.weights import WeightsFile
 

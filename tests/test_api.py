@@ -16,8 +16,8 @@ import pytest
 
 import seqbench
 from seqbench import cli
+from seqbench.boards import write_leaderboard
 from seqbench.errors import ConfigError, ResultError, UnknownNameError
-from seqbench.leaderboard import write_leaderboard
 from seqbench.result import Result, Status, read_results
 
 ROOT = Path(__file__).parent.parent

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from seqbench import cli
+from seqbench import cli, runner
 from seqbench.command import command_of
 from seqbench.model import load_model
 from seqbench.resolve import Plan, resolve
@@ -35,7 +34,6 @@ def spec_of(monkeypatch):
         raise Understood(plan.spec)
 
     def call(command, sha256=None):
-        runner = importlib.import_module("seqbench.run")  # `seqbench.run` is a function
         monkeypatch.setattr(runner, "run", run)
         monkeypatch.setattr(runner, "run_evaluation", run)
         file = SimpleNamespace(sha256=sha256)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from seqbench import cli
+from seqbench.boards.statistics import holm, paired_test
 from seqbench.compare import compare, side
 from seqbench.errors import ResultError, UnknownNameError
-from seqbench.leaderboard.statistics import holm, paired_test
 from seqbench.result import Packed, Result, read_result, score_of, write_result
 from seqbench.spec import RunSpec
 

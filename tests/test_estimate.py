@@ -13,7 +13,7 @@ from seqbench.execute import Effort, run_suite
 from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure
 from seqbench.resolve import resolve
-from seqbench.run import Place
+from seqbench.runner import Place
 from seqbench.spec import Request
 from seqbench.suite import load_suite
 

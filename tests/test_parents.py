@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
 
@@ -10,16 +9,17 @@ import pytest
 import torch
 
 from seqbench import cli
+from seqbench.boards import render_csv, render_markdown
+from seqbench.boards.ranking import rank
 from seqbench.command import command_of
 from seqbench.compare import compare, side
 from seqbench.errors import ConfigError, ModelError
 from seqbench.execute import Effort, run_suite
-from seqbench.leaderboard import render_csv, render_markdown
-from seqbench.leaderboard.ranking import rank
 from seqbench.reproduce import reproduce
 from seqbench.resolve import Plan, resolve, resolve_child
 from seqbench.result import Status, read_result, read_results, write_result
-from seqbench.run import Place, run
+from seqbench import runner
+from seqbench.runner import Place, run
 from seqbench.spec import Request
 from seqbench.suite import load_suite
 from seqbench.task import load_task
@@ -120,7 +120,6 @@ def test_the_same_task_gives_the_same_scores(family, results):
 
 def test_a_parent_is_trained_once(family, results, monkeypatch):
     """Children use the weights that are there; the test data are loaded once for each."""
-    runner = importlib.import_module("seqbench.run")
 
     def refuse(*_):
         raise AssertionError("something is trained")

@@ -16,7 +16,7 @@ from seqbench.errors import ConfigError, DataError, ResultError
 from seqbench.reproduce import Reproduction, reproduce
 from seqbench.resolve import resolve
 from seqbench.result import Packed, Result, Status, read_result, score_of, write_result
-from seqbench.run import Place, run, run_evaluation
+from seqbench.runner import Place, run, run_evaluation
 from seqbench.spec import Request
 from seqbench.task import load_task
 from seqbench.weights import read_weights

@@ -8,7 +8,7 @@ from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.execute import Effort, run_suite
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_results
-from seqbench.run import Place, run
+from seqbench.runner import Place, run
 from seqbench.suite import Suite, load_suite, requests_of, suite_names
 
 SUITE = """

@@ -10,7 +10,7 @@ from seqbench.errors import ConfigError
 from seqbench.model import load_model
 from seqbench.resolve import resolve
 from seqbench.result import Status, Weights, read_result
-from seqbench.run import Place, run, run_evaluation
+from seqbench.runner import Place, run, run_evaluation
 from seqbench.spec import Request
 from seqbench.task import load_task
 from seqbench.weights import load_weights, read_weights, save_weights

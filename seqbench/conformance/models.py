@@ -19,7 +19,7 @@ from seqbench.errors import SeqbenchError
 from seqbench.model import Model
 from seqbench.registry import Entry
 from seqbench.resolve import presets_of
-from seqbench.run import parameters_of
+from seqbench.runner import parameters_of
 from seqbench.spec import Signature
 from seqbench.train import seed_everything
 

@@ -26,7 +26,7 @@ from seqbench.errors import ConfigError, DataError, OutputError, ResultError, Se
 from seqbench.progress import Lines
 from seqbench.resolve import Plan
 from seqbench.result import Result, Status
-from seqbench.run import Place, existing, record_failure, run, run_trial
+from seqbench.runner import Place, existing, record_failure, run, run_trial
 
 
 @dataclass(frozen=True)

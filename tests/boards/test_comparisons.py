@@ -17,8 +17,8 @@ from synthetic_results import (
     spec_of,
 )
 
-from seqbench.leaderboard import rank
-from seqbench.leaderboard.statistics import EXACT, SAMPLED, bootstrap_interval, holm, paired_test
+from seqbench.boards import rank
+from seqbench.boards.statistics import EXACT, SAMPLED, bootstrap_interval, holm, paired_test
 from seqbench.result import Packed, Status, score_of
 from seqbench.spec import TrainSpec
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 
-from seqbench.leaderboard.board import Board, Comparison, Interval, Row
-from seqbench.leaderboard.published import Published
-from seqbench.leaderboard.statistics import (
+from seqbench.boards.board import Board, Comparison, Interval, Row
+from seqbench.boards.published import Published
+from seqbench.boards.statistics import (
     LEVEL,
     Array,
     PairedTest,

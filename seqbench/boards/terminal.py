@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqbench.leaderboard import text
-from seqbench.leaderboard.board import Board, Leaderboard, Overall
+from seqbench.boards import text
+from seqbench.boards.board import Board, Leaderboard, Overall
 
 _COLUMNS = ("rank", "model", "score", "group", "seeds", "params", "FLOPs", "train", "settings")
 _LEFT = {"model", "group", "settings"}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seqbench.boards.board import Board, Leaderboard, Overall, OverallRow, Row, Standing
+from seqbench.boards.csv import render_csv
+from seqbench.boards.html import render_html
+from seqbench.boards.json import render_json
+from seqbench.boards.latex import render_latex
+from seqbench.boards.markdown import render_markdown
+from seqbench.boards.published import Published, load_published
+from seqbench.boards.ranking import counted, rank
+from seqbench.boards.terminal import terminal
 from seqbench.errors import ResultError
-from seqbench.leaderboard.board import Board, Leaderboard, Overall, OverallRow, Row, Standing
-from seqbench.leaderboard.csv import render_csv
-from seqbench.leaderboard.html import render_html
-from seqbench.leaderboard.json import render_json
-from seqbench.leaderboard.latex import render_latex
-from seqbench.leaderboard.markdown import render_markdown
-from seqbench.leaderboard.published import Published, load_published
-from seqbench.leaderboard.ranking import counted, rank
-from seqbench.leaderboard.terminal import terminal
 from seqbench.result import read_results, write_atomically
 
 __all__ = [

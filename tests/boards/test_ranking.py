@@ -22,7 +22,7 @@ from synthetic_results import (
     spec_of,
 )
 
-from seqbench.leaderboard import Standing, rank
+from seqbench.boards import Standing, rank
 from seqbench.result import Status
 from seqbench.spec import TrainSpec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from seqbench.leaderboard import text
-from seqbench.leaderboard.board import Board, Leaderboard, Overall
+from seqbench.boards import text
+from seqbench.boards.board import Board, Leaderboard, Overall
 
 _PREAMBLE = r"""% pdflatex leaderboard.tex; a table needs the packages booktabs, longtable and array
 \documentclass{article}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from seqbench.leaderboard import Published
+from seqbench.boards import Published
 from seqbench.result import (
     Cost,
     Data,

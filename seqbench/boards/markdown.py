@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from seqbench.leaderboard import text
-from seqbench.leaderboard.board import Board, Leaderboard, Overall, Row
+from seqbench.boards import text
+from seqbench.boards.board import Board, Leaderboard, Overall, Row
 
 _LEFT = {"model", "group", "settings", "selected on", "variant", "source"}
 

@@ -14,8 +14,8 @@ import pytest
 
 import seqbench
 from seqbench import registry
+from seqbench.boards import load_published
 from seqbench.errors import ResultError
-from seqbench.leaderboard import load_published
 from seqbench.model import load_model
 from seqbench.spec import canonical_json
 from seqbench.task import load_task
@@ -111,7 +111,7 @@ def test_a_wheel_has_the_file_beside_the_code(tmp_path):
     shutil.copy(ROOT / source, tmp_path / target)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "from seqbench.leaderboard import published; "
+        "from seqbench.boards import published; "
         "assert published.__file__.startswith(sys.path[0]); "
         "print(len(published.load_published()))"
     )

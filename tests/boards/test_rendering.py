@@ -1,4 +1,4 @@
-"""The pages, against golden files; ``python tests/leaderboard/test_rendering.py`` writes them."""
+"""The pages, against golden files; ``python tests/boards/test_rendering.py`` writes them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from synthetic_results import (
     spec_of,
 )
 
-from seqbench.errors import OutputError, ResultError
-from seqbench.leaderboard import (
+from seqbench.boards import (
     Leaderboard,
     counted,
     load_published,
@@ -40,7 +39,8 @@ from seqbench.leaderboard import (
     terminal,
     write_leaderboard,
 )
-from seqbench.leaderboard.text import amount, duration
+from seqbench.boards.text import amount, duration
+from seqbench.errors import OutputError, ResultError
 from seqbench.result import Status, read_result, write_result
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -300,7 +300,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
 def test_torch_is_not_imported():
     """A leaderboard renders where no run could be done."""
     code = (
-        "import sys, seqbench.leaderboard; "
+        "import sys, seqbench.boards; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'lightning')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from seqbench.leaderboard.published import Published
+from seqbench.boards.published import Published
 from seqbench.result import Cost, Metric, RateChange, Weights
 from seqbench.spec import Component, Frozen, RunSpec, TrainSpec
 

@@ -9,7 +9,7 @@ import pytest
 from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_result, result_path
-from seqbench.run import Place, run, run_trial
+from seqbench.runner import Place, run, run_trial
 from seqbench.spec import Request
 from seqbench.task import load_task
 

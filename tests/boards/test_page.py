@@ -20,14 +20,14 @@ import pytest
 from playwright.sync_api import sync_playwright
 from synthetic_results import everything, failed, result_of, seeds, spec_of
 
-from seqbench.leaderboard import (
+from seqbench.boards import (
     Published,
     counted,
     rank,
     render_html,
     write_leaderboard,
 )
-from seqbench.leaderboard.html import LIBRARY
+from seqbench.boards.html import LIBRARY
 from seqbench.result import Epoch, Status, Weights
 from seqbench.spec import TrainSpec
 
@@ -178,7 +178,7 @@ def test_published_rows_stand_where_their_score_would_and_have_no_place():
 
 def test_the_library_is_the_published_file():
     """plotly.js-basic-dist-min 4.1.1 as on npm, with its licence beside it."""
-    folder = resources.files("seqbench.leaderboard") / "page"
+    folder = resources.files("seqbench.boards") / "page"
     digest = hashlib.sha256((folder / LIBRARY).read_bytes()).hexdigest()
     assert digest == "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
     assert "Permission is hereby granted" in (folder / "plotly-LICENSE").read_text()

@@ -88,7 +88,7 @@ def load_published(path: Path | None = None) -> tuple[Published, ...]:
 
 def _path() -> Path:
     """In an installed package beside this file, in a checkout among the leaderboards."""
-    installed = Path(str(resources.files("seqbench.leaderboard"))) / FILE
+    installed = Path(str(resources.files("seqbench.boards"))) / FILE
     checkout = Path(__file__).parents[2] / "leaderboards" / FILE
     return installed if installed.exists() else checkout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from seqbench.leaderboard.board import Leaderboard
+from seqbench.boards.board import Leaderboard
 
 
 def render_json(leaderboard: Leaderboard) -> str:

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from seqbench.boards import text
+from seqbench.boards.board import Board, Leaderboard, Overall, Row
+from seqbench.boards.published import Published
+from seqbench.boards.ranking import RunKey
 from seqbench.command import command_of
-from seqbench.leaderboard import text
-from seqbench.leaderboard.board import Board, Leaderboard, Overall, Row
-from seqbench.leaderboard.published import Published
-from seqbench.leaderboard.ranking import RunKey
 from seqbench.result import Epoch, Learned, Result
 
 LIBRARY = "plotly-basic-4.1.1.min.js"
@@ -58,7 +58,7 @@ def render_html(leaderboard: Leaderboard, runs: Mapping[RunKey, Result]) -> str:
 
 
 def _part(name: str) -> str:
-    return (resources.files("seqbench.leaderboard") / "page" / name).read_text(encoding="utf-8")
+    return (resources.files("seqbench.boards") / "page" / name).read_text(encoding="utf-8")
 
 
 def _integrity(script: str) -> str:

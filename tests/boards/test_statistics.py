@@ -13,8 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from synthetic_results import result_of, spec_of
 
-from seqbench.errors import ResultError
-from seqbench.leaderboard.statistics import (
+from seqbench.boards.statistics import (
     DRAWS,
     EXACT,
     SAMPLED,
@@ -26,6 +25,7 @@ from seqbench.leaderboard.statistics import (
     holm,
     paired_test,
 )
+from seqbench.errors import ResultError
 from seqbench.result import Packed, Status
 
 law = settings(deadline=None, derandomize=True)

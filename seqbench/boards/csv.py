@@ -7,8 +7,8 @@ import io
 import json
 from typing import Any
 
-from seqbench.leaderboard.board import Board, Leaderboard, Row
-from seqbench.leaderboard.text import UNKNOWN, letters
+from seqbench.boards.board import Board, Leaderboard, Row
+from seqbench.boards.text import UNKNOWN, letters
 
 
 def render_csv(leaderboard: Leaderboard) -> str:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from seqbench.leaderboard.board import (
+from seqbench.boards.board import (
     Board,
     Budget,
     Leaderboard,
@@ -19,10 +19,10 @@ from seqbench.leaderboard.board import (
     Settings,
     Standing,
 )
-from seqbench.leaderboard.comparisons import beside, compared
-from seqbench.leaderboard.overall import overall_tables
-from seqbench.leaderboard.published import Published
-from seqbench.leaderboard.statistics import example_scores
+from seqbench.boards.comparisons import beside, compared
+from seqbench.boards.overall import overall_tables
+from seqbench.boards.published import Published
+from seqbench.boards.statistics import example_scores
 from seqbench.result import Cost, Metric, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 

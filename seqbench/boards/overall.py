@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 from scipy.stats import rankdata
 
-from seqbench.leaderboard.board import Board, Budget, Overall, OverallRow, Row, Standing
-from seqbench.leaderboard.statistics import (
+from seqbench.boards.board import Board, Budget, Overall, OverallRow, Row, Standing
+from seqbench.boards.statistics import (
     LEVEL,
     adjacent_groups,
     critical_difference,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from seqbench.leaderboard.board import Board, Overall, OverallRow, Row, Standing
-from seqbench.leaderboard.published import Published
+from seqbench.boards.board import Board, Overall, OverallRow, Row, Standing
+from seqbench.boards.published import Published
 from seqbench.result import Cost
 
 MISSING = "\N{EN DASH}"
