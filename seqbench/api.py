@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from seqbench.errors import ResultError, SeqbenchError
+from seqbench.errors import ConfigError, ResultError, SeqbenchError
 from seqbench.result import Result, read_results
 from seqbench.suite import load_suite, suite_names
 
@@ -30,7 +30,9 @@ def run(  # noqa: PLR0913  (what the command's options say)
     max_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     task_settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    parent: Result | None = None,
+    trained: bool = True,
     output_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     device: str = "cpu",
@@ -46,7 +48,11 @@ def run(  # noqa: PLR0913  (what the command's options say)
         max_steps: the same as ``train.max_steps`` in ``settings``.
         settings: by path, as ``{"train.learning_rate": 1e-3, "model.hidden": 64}``.
         task_settings: fields of the task's config.
-        seed: decides initialisation, order and dropout.
+        seed: decides initialisation, order and dropout; 0, or the parent's.
+        parent: the Result of a run of the same model, whose weights this one starts from. It is
+            trained further, as the parent was but for what is set; the parent is run before if its
+            weights are not in the output directory.
+        trained: false to test the parent's weights as they are.
         output_dir: where results and checkpoints go.
         data_dir: where data sets lie or are downloaded to.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -58,7 +64,7 @@ def run(  # noqa: PLR0913  (what the command's options say)
     """
     from seqbench.from_file import model_named
     from seqbench.progress import shown
-    from seqbench.resolve import resolve
+    from seqbench.resolve import resolve, resolve_from
     from seqbench.runner import Place
     from seqbench.runner import run as run_plan
     from seqbench.spec import Request
@@ -66,7 +72,10 @@ def run(  # noqa: PLR0913  (what the command's options say)
     short = {"train.epochs": epochs, "train.max_steps": max_steps}
     paths = {**(settings or {}), **{path: v for path, v in short.items() if v is not None}}
     name = model_named(model, None if from_file is None else str(from_file))
-    plan = resolve(Request(task, name, task_settings or {}, paths, seed))
+    if parent is None and not trained:
+        raise ConfigError("trained is false, but there is no parent with weights to test")
+    request = Request(task, name, task_settings or {}, paths, seed or 0, trained=trained)
+    plan = resolve(request) if parent is None else resolve_from(request, parent, seed)
     place = Place(Path(output_dir), _path(data_dir), device, threads)
     with shown(Console()) as progress:
         return run_plan(plan, place, progress)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.model import Model, load_model
-from seqbench.result import Origin
+from seqbench.result import Origin, Result
 from seqbench.spec import Component, Request, RunSpec, TrainSpec
 from seqbench.task import Task, load_task
 
@@ -90,6 +90,20 @@ def resolve(request: Request, weights_sha256: str | None = None) -> Plan:
         overrides=overrides | task_overrides,
     )
     return Plan(spec, origin)
+
+
+def resolve_from(request: Request, result: Result, seed: int | None = None) -> Plan:
+    """The run that a request means, from the weights of a result's run; ``seed`` is what was asked.
+
+    Raises:
+        UnknownNameError, ConfigError, PluginError: as ``resolve_child``; or another seed is asked.
+
+    """
+    if seed not in {None, result.spec.seed}:
+        raise ConfigError(
+            f"the seed cannot be {seed}: a run has its parent's, which is {result.spec.seed}"
+        )
+    return resolve_child(request, Plan(result.spec, result.origin))
 
 
 def resolve_child(request: Request, parent: Plan) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import os
 import re
@@ -44,14 +42,28 @@ def test_importing_seqbench_is_quick() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_functions_stay_functions() -> None:
-    """Importing the submodules of the same names hides neither the functions nor the modules."""
-    for name in ("run", "leaderboard"):
-        module = importlib.import_module(f"seqbench.{name}")
-        assert inspect.ismodule(module)
-        assert inspect.isfunction(getattr(seqbench, name))
+def test_what_is_not_there_is_said() -> None:
+    """As of any module."""
     with pytest.raises(AttributeError, match="no attribute 'train_all'"):
         _ = seqbench.train_all
+
+
+def test_a_run_starts_from_the_weights_of_a_result() -> None:
+    """Trained further, or tested as they are; its seed and model are those of the parent."""
+    parent = run(seed=3)
+    tested = run_from(parent, trained=False)
+    assert (tested.spec.parent, tested.spec.train) == (parent.spec, None)
+    tuned = run_from(parent, epochs=2)
+    assert (tuned.spec.train.epochs, tuned.spec.seed) == (2, 3)
+    with pytest.raises(ConfigError, match="seed cannot be 4"):
+        run_from(parent, seed=4)
+    with pytest.raises(ConfigError, match="no parent"):
+        seqbench.run("tiny-sum", "tiny-mlp", trained=False)
+
+
+def run_from(parent: Result, **options) -> Result:
+    """A run with a parent."""
+    return seqbench.run("tiny-sum", "tiny-mlp", parent=parent, **options)
 
 
 def test_run_gives_what_the_command_writes(here, capsys) -> None:

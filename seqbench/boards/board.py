@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from seqbench.boards.published import Published
 from seqbench.result import Cost, Metric, RateChange, Weights
-from seqbench.spec import Component, Frozen, RunSpec, TrainSpec
+from seqbench.spec import Component, Frozen, RunSpec, TrainSpec, canonical_json
 
 SCHEMA_VERSION = 2
 
@@ -190,10 +191,54 @@ class Overall(Frozen):
     missing: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
+class TransferScore(Frozen):
+    """The score of a row, by its id: the mean and deviation over so many seeds."""
+
+    row: str
+    mean: float
+    sd: float | None
+    seeds: int
+
+
+class TransferRow(Frozen):
+    """A network that was trained at one rate: its scores, one for each rate of the table.
+
+    ``name`` says whether it was fine-tuned at the rate it is tested at, and whether its model has
+    a way to change its rate.
+    """
+
+    name: str
+    trained: float
+    scores: tuple[TransferScore | None, ...]
+
+
+class Transfer(Frozen):
+    """Networks on a task at other sampling rates than they were trained at.
+
+    ``rates`` are relative to the task's own; ``task`` is without its rate.
+    """
+
+    title: str
+    task: Component
+    metric: Metric
+    budget: Budget
+    official: bool | None
+    label: str | None
+    rates: tuple[float, ...]
+    rows: tuple[TransferRow, ...]
+
+
 class Leaderboard(Frozen):
     """All boards; those of older versions of a task or model apart."""
 
     schema_version: int = SCHEMA_VERSION
     overall: tuple[Overall, ...]
+    transfers: tuple[Transfer, ...] = ()
     boards: tuple[Board, ...]
     superseded: tuple[Board, ...]
+
+
+def row_id(spec: RunSpec, metric: Metric) -> str:
+    """What a row of runs is called, which are this one at any seed."""
+    key = canonical_json(spec.at_seed(0)) + canonical_json(metric)
+    return hashlib.sha256(key.encode()).hexdigest()[:16]

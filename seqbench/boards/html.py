@@ -18,7 +18,7 @@ from importlib import resources
 from typing import Any
 
 from seqbench.boards import text
-from seqbench.boards.board import Board, Leaderboard, Overall, Row
+from seqbench.boards.board import Board, Leaderboard, Overall, Row, Transfer
 from seqbench.boards.published import Published
 from seqbench.boards.ranking import RunKey
 from seqbench.command import command_of
@@ -100,6 +100,7 @@ def _content(leaderboard: Leaderboard, runs: Mapping[RunKey, Result]) -> dict[st
     _name_anchors(boards)
     return {
         "overall": [_overall(table) for table in leaderboard.overall],
+        "transfers": [_transfer(table) for table in leaderboard.transfers],
         "boards": boards,
         "families": families,
         "columns": text.COLUMNS,
@@ -132,6 +133,28 @@ def _overall(table: Overall) -> dict[str, Any]:
         row.model_dump(mode="json") | {"groups": letters.get(row.name, "")} for row in table.rows
     ]
     return table.model_dump(mode="json", exclude={"rows", "groups"}) | {"rows": rows}
+
+
+def _transfer(table: Transfer) -> dict[str, Any]:
+    rows = [
+        {
+            "name": row.name,
+            "trained": row.trained,
+            "cells": text.transfer_cells(table, row),
+            "means": [_short(score.mean) if score else None for score in row.scores],
+        }
+        for row in table.rows
+    ]
+    return {
+        "title": text.transfer_heading(table),
+        "heading": text.score_heading(table),
+        "note": text.TRANSFER_NOTE,
+        "scale": 100 if text.in_percent(table) else 1,
+        "columns": text.transfer_columns(table),
+        "rates": table.rates,
+        "names": [text.rate(rate) for rate in table.rates],
+        "rows": rows,
+    }
 
 
 def _board(

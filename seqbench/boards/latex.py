@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from seqbench.boards import text
-from seqbench.boards.board import Board, Leaderboard, Overall
+from seqbench.boards.board import Board, Leaderboard, Overall, Transfer
 
 _PREAMBLE = r"""% pdflatex leaderboard.tex; a table needs the packages booktabs, longtable and array
 \documentclass{article}
@@ -59,6 +59,7 @@ def render_latex(leaderboard: Leaderboard) -> str:
     """A document that compiles by itself; superseded boards are left to the other pages."""
     parts = [_PREAMBLE]
     parts += [_overall(table) for table in leaderboard.overall]
+    parts += [_transfer(table) for table in leaderboard.transfers]
     parts += [_board(board) for board in leaderboard.boards]
     boards = leaderboard.boards
     notes = text.footnotes(boards) + text.statistics_notes(boards)
@@ -81,6 +82,13 @@ def _overall(table: Overall) -> str:
     )
     body = [_line(row) for row in rows]
     return _table(caption, "rlrl", ("rank", "model", "mean rank", "group"), body)
+
+
+def _transfer(table: Transfer) -> str:
+    caption = f"{text.transfer_heading(table)}: {text.score_heading(table)}; {text.TRANSFER_NOTE}."
+    body = [_line(text.transfer_cells(table, row)) for row in table.rows]
+    columns = text.transfer_columns(table)
+    return _table(caption, "L{65mm}" + "r" * (len(columns) - 1), columns, body)
 
 
 def _board(board: Board) -> str:

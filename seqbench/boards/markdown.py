@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from seqbench.boards import text
-from seqbench.boards.board import Board, Leaderboard, Overall, Row
+from seqbench.boards.board import Board, Leaderboard, Overall, Row, Transfer
 
 _LEFT = {"model", "group", "settings", "selected on", "variant", "source"}
 
@@ -14,6 +14,7 @@ def render_markdown(leaderboard: Leaderboard) -> str:
     """A page of GitHub-flavoured Markdown."""
     sections = ["# Leaderboard"]
     sections += [_overall(table) for table in leaderboard.overall]
+    sections += [_transfer(table) for table in leaderboard.transfers]
     sections += [_board(board) for board in leaderboard.boards]
     if leaderboard.superseded:
         sections.append(
@@ -48,6 +49,17 @@ def _overall(table: Overall) -> str:
         for name, titles in sorted(table.missing.items())
     ]
     return "\n\n".join(parts)
+
+
+def _transfer(table: Transfer) -> str:
+    rows = [_all_escaped(text.transfer_cells(table, row)) for row in table.rows]
+    return "\n\n".join(
+        [
+            f"## {_escaped(text.transfer_heading(table))}",
+            f"{text.score_heading(table)}; {_escaped(text.TRANSFER_NOTE)}.",
+            _table(text.transfer_columns(table), rows),
+        ]
+    )
 
 
 def _board(board: Board) -> str:

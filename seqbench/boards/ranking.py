@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import statistics
@@ -18,11 +17,13 @@ from seqbench.boards.board import (
     SeedScore,
     Settings,
     Standing,
+    row_id,
 )
 from seqbench.boards.comparisons import beside, compared
 from seqbench.boards.overall import overall_tables
 from seqbench.boards.published import Published
 from seqbench.boards.statistics import example_scores
+from seqbench.boards.transfer import transfer_tables
 from seqbench.result import Cost, Metric, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
 
@@ -96,6 +97,7 @@ def rank(results: Iterable[Result], published: Sequence[Published] = ()) -> Lead
     current = _entitled(board for place, board in boards.items() if not place.superseded)
     return Leaderboard(
         overall=overall_tables([board for board in current if not board.trained_on]),
+        transfers=transfer_tables(current),
         boards=current,
         superseded=_entitled(board for place, board in boards.items() if place.superseded),
     )
@@ -125,8 +127,8 @@ def _distinct(results: Sequence[Result]) -> list[_Run]:
     return sorted(chosen, key=lambda run: (run.result.spec.seed, run.result.id))
 
 
-def _row_key(result: Result) -> str:
-    return canonical_json(result.spec.at_seed(0)) + canonical_json(result.metric)
+def _row_id(result: Result) -> str:
+    return row_id(result.spec, result.metric)
 
 
 def _versioned(spec: RunSpec) -> list[tuple[tuple[str, str], Component]]:
@@ -146,7 +148,7 @@ def _newest(results: Iterable[Result]) -> dict[tuple[str, str], int]:
 def _with_data(results: Sequence[Result]) -> list[_Run]:
     """The results of one task, each with its data."""
     seen: dict[Metric, dict[_Data, set[str]]] = defaultdict(lambda: defaultdict(set))
-    rows = [_row_key(result) for result in results]
+    rows = [_row_id(result) for result in results]
     for result, row in zip(results, rows, strict=True):
         if result.data:
             seen[result.metric][_seen(result)].add(row)
@@ -206,7 +208,7 @@ def _row(group: _Group, *, superseded: bool) -> Row:
     origin = min((run.origin for run in scored or group), key=canonical_json)
     spec = group[0].spec
     return Row(
-        id=hashlib.sha256(_row_key(group[0]).encode()).hexdigest()[:16],
+        id=_row_id(group[0]),
         name=_name(spec.model.name, origin.preset, origin.overrides),
         variant=None,
         standing=Standing.SUPERSEDED if superseded else _standing(ended_well, scored),

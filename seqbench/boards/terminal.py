@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqbench.boards import text
-from seqbench.boards.board import Board, Leaderboard, Overall
+from seqbench.boards.board import Board, Leaderboard, Overall, Transfer
 
 _COLUMNS = ("rank", "model", "score", "group", "seeds", "params", "FLOPs", "train", "settings")
 _LEFT = {"model", "group", "settings"}
@@ -28,6 +28,8 @@ def terminal(leaderboard: Leaderboard) -> Iterator[RenderableType]:
     if leaderboard.superseded:
         titles = ", ".join(board.title for board in leaderboard.superseded)
         yield Text(f"superseded by newer versions, not ranked: {titles}", style="dim")
+    for transfer in leaderboard.transfers:
+        yield from _transfer(transfer)
     for table in leaderboard.overall:
         yield from _overall(table)
 
@@ -53,6 +55,17 @@ def _board(board: Board) -> Iterator[RenderableType]:
     if board.published:
         line = f"published, not ranked: {text.published_line(board)}"
         yield Text(line, style="dim italic")
+
+
+def _transfer(transfer: Transfer) -> Iterator[RenderableType]:
+    yield _title(text.transfer_heading(transfer), text.score_heading(transfer))
+    table = _table()
+    for column in text.transfer_columns(transfer):
+        table.add_column(column, justify="left" if column in _LEFT else "right")
+    for row in transfer.rows:
+        table.add_row(*map(Text, text.transfer_cells(transfer, row)))
+    yield table
+    yield Text(text.TRANSFER_NOTE, style="dim")
 
 
 def _overall(overall: Overall) -> Iterator[RenderableType]:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from fractions import Fraction
 
-from seqbench.boards.board import Board, Overall, OverallRow, Row, Standing
+from seqbench.boards.board import (
+    Board,
+    Overall,
+    OverallRow,
+    Row,
+    Standing,
+    Transfer,
+    TransferRow,
+    TransferScore,
+)
 from seqbench.boards.published import Published
 from seqbench.result import Cost
 
@@ -39,7 +49,13 @@ COLUMNS = (
 PUBLISHED_COLUMNS = ("model", "score", "params", "selected on", "variant", "source")
 
 
-def score_heading(board: Board) -> str:
+TRANSFER_NOTE = (
+    "rates are relative to the task's own; what was not fine-tuned is tested with the weights of "
+    "its training"
+)
+
+
+def score_heading(board: Board | Transfer) -> str:
     """The metric, with its unit and its direction."""
     unit = " (%)" if in_percent(board) else ""
     arrow = "\N{UPWARDS ARROW}" if board.metric.higher_is_better else "\N{DOWNWARDS ARROW}"
@@ -207,6 +223,30 @@ def overall_note(table: Overall) -> str:
     return "; ".join(parts)
 
 
+def transfer_heading(table: Transfer) -> str:
+    """What a table of scores at several rates is called."""
+    mark = "" if table.official else f"@{table.label or 'other data'}"
+    budget = ", step budget" if table.budget == "steps" else ""
+    return f"{table.title}{mark} at other sampling rates{budget}"
+
+
+def transfer_columns(table: Transfer) -> list[str]:
+    """The columns of ``transfer_cells``."""
+    return ["model", "trained at", *(f"at {rate(value)}" for value in table.rates)]
+
+
+def transfer_cells(table: Transfer, row: TransferRow) -> list[str]:
+    """A network's scores as text: at the rate of its training, and at the others."""
+    scores = [_transferred(table, score) for score in row.scores]
+    return [row.name, rate(row.trained), *scores]
+
+
+def rate(value: float) -> str:
+    """A sampling rate relative to the task's own, as a fraction if it is a simple one."""
+    fraction = Fraction(value).limit_denominator(64)
+    return str(fraction) if fraction == value else f"{value:g}"
+
+
 def failures(board: Board) -> list[str]:
     """One line for each row that lost runs: how many of which status, and the first cause."""
     return [
@@ -228,7 +268,7 @@ def overall_place(row: OverallRow) -> str:
     return f"({row.rank})" if row.provisional else str(row.rank)
 
 
-def number(board: Board, value: float) -> str:
+def number(board: Board | Transfer, value: float) -> str:
     """A score: accuracy in percent, any other metric with four significant digits."""
     return f"{100 * value:.2f}" if in_percent(board) else f"{value:.4g}"
 
@@ -259,7 +299,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def in_percent(board: Board) -> bool:
+def in_percent(board: Board | Transfer) -> bool:
     """Whether scores are shown times 100."""
     return board.metric.name == "accuracy"
 
@@ -271,8 +311,18 @@ def _score(board: Board, row: Row) -> str:
     mark = ONE_SEED if row.sd is None else ""
     if spread is None:
         return number(board, row.mean)
-    shown = f"{100 * spread:.2f}" if in_percent(board) else f"{spread:.2g}"
-    return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {shown}{mark}"
+    return f"{number(board, row.mean)} \N{PLUS-MINUS SIGN} {_spread(board, spread)}{mark}"
+
+
+def _transferred(table: Transfer, score: TransferScore | None) -> str:
+    if score is None:
+        return MISSING
+    spread = "" if score.sd is None else f" \N{PLUS-MINUS SIGN} {_spread(table, score.sd)}"
+    return f"{number(table, score.mean)}{spread}{ONE_SEED if score.sd is None else ''}"
+
+
+def _spread(board: Board | Transfer, value: float) -> str:
+    return f"{100 * value:.2f}" if in_percent(board) else f"{value:.2g}"
 
 
 def _interval(board: Board, row: Row) -> str:

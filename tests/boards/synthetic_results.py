@@ -14,6 +14,7 @@ from seqbench.result import (
     Packed,
     Plugin,
     Provenance,
+    RateChange,
     Result,
     Score,
     Status,
@@ -142,6 +143,30 @@ def seeds(scores, task="smnist", model="tcn", **fields) -> list[Result]:
     return [
         result_of(spec_of(task, model, seed, **of_spec), score, **fields)
         for seed, score in enumerate(scores)
+    ]
+
+
+def at_rates(
+    model="flexconv", rates=(1, 0.5), scores=(0.9, 0.8, 0.7, 0.6), *, adapted=True, tuned=None
+) -> list[Result]:
+    """Two trainings at two rates of a task, and both tested at the other rate: four scores."""
+    home, other = ({} if rate == 1 else {"rate": rate} for rate in rates)
+    ratio = rates[1] / rates[0]
+    parents = [spec_of("wave", model, task_config=config) for config in (home, other)]
+    children = [
+        spec_of("wave", model, task_config=config, parent=parent, train=tuned)
+        for config, parent in zip((other, home), parents, strict=True)
+    ]
+    changes = [
+        RateChange(ratio=ratio, adapted=adapted),
+        RateChange(ratio=1 / ratio, adapted=adapted),
+    ]
+    return [
+        *(result_of(spec, score) for spec, score in zip(parents, scores[:2], strict=True)),
+        *(
+            result_of(spec, score, rate_change=change)
+            for spec, score, change in zip(children, scores[2:], changes, strict=True)
+        ),
     ]
 
 

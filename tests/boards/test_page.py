@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
-from synthetic_results import everything, failed, result_of, seeds, spec_of
+from synthetic_results import at_rates, everything, failed, result_of, seeds, spec_of
 
 from seqbench.boards import (
     Published,
@@ -55,8 +55,8 @@ def curve(score, learned=None):
 
 
 def suite():
-    """Results as of a small suite: a task at three lengths, curves, learned sizes, failures."""
-    results = everything()
+    """Results as of a small suite: a task at three lengths, one at two rates, curves, failures."""
+    results = [*everything(), *at_rates("gru"), *at_rates("tcn", adapted=False)]
     for length in (30, 100, 300):
         for number, model in enumerate(["gru", "tcn", "flexconv"]):
             learned = (9.0, 17.0) if model == "flexconv" else None
@@ -359,7 +359,7 @@ def test_facets_filter_rows(pages, open_page):
 def test_a_row_opens_to_everything_about_it(pages, open_page, name):
     """By mouse or keyboard: commands, settings, runs, provenance, curves."""
     page = open_page(pages[name])
-    row = page.locator("tr.row.provisional, tr.row.ranked").last
+    row = page.locator("tr.row.provisional, tr.row.ranked").first
     button = row.get_by_role("button")
     button.focus()
     page.keyboard.press("Enter")

@@ -1324,6 +1324,89 @@ function missingFrom(table) {
   );
 }
 
+/* The same networks at several sampling rates. */
+
+function transferSection(table, number) {
+  const anchor = `transfer-${number}`;
+  const plot = new Plot("Score against the rate it is tested at", () => transferPlot(table));
+  const cells = (row) =>
+    row.cells.map((value, i) => {
+      const own = i > 1 && table.rates[i - 2] === row.trained;
+      return h("td", { class: i ? "" : "left" }, i === 0 || own ? h("strong", {}, value) : value);
+    });
+  return {
+    anchor,
+    title: table.title,
+    element: h(
+      "section",
+      { class: "board", id: anchor, "aria-label": table.title },
+      h("header", {}, h("h2", {}, h("a", { href: `#${anchor}` }, table.title))),
+      h("p", { class: "about" }, `${table.heading}; ${table.note}; bold: the rate of its training.`),
+      h(
+        "div",
+        { class: "box", tabindex: "0", role: "region", "aria-label": table.title },
+        h(
+          "table",
+          { class: "overall" },
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              table.columns.map((name, i) => h("th", { scope: "col", class: i ? "of" : "left of" }, name)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            table.rows.map((row) => h("tr", {}, cells(row))),
+          ),
+        ),
+      ),
+      plot.element,
+    ),
+  };
+}
+
+function transferPlot(table) {
+  const names = [...new Set(table.rows.map((row) => row.name))];
+  const trained = [...new Set(table.rows.map((row) => row.trained))].sort((a, b) => b - a);
+  const look = (row) => ({
+    color: PALETTE[names.indexOf(row.name) % PALETTE.length],
+    dash: DASHES[trained.indexOf(row.trained) % DASHES.length],
+    width: 1.5,
+  });
+  const rate = (value) => table.names[table.rates.indexOf(value)];
+  const traces = table.rows.map((row) => {
+    const at = table.rates.map((_, i) => i).filter((i) => row.means[i] != null);
+    return {
+      type: "scatter",
+      mode: "lines+markers",
+      x: at.map((i) => table.rates[i]),
+      y: at.map((i) => row.means[i] * table.scale),
+      line: look(row),
+      marker: { size: at.map((i) => (table.rates[i] === row.trained ? 10 : 6)) },
+      hovertemplate: `<b>${plain(row.name)}</b><br>trained at ${rate(row.trained)}, tested at %{x}: %{y:.4~g}<extra></extra>`,
+    };
+  });
+  const legend = table.rows.map((row) => ({ name: `${row.name}, trained at ${rate(row.trained)}`, ...look(row) }));
+  return {
+    traces,
+    legend,
+    note: "large: the rate of its training",
+    layout: {
+      xaxis: {
+        title: "sampling rate in the test",
+        type: "log",
+        tickvals: table.rates,
+        ticktext: table.names,
+      },
+      yaxis: { title: plain(table.heading) },
+    },
+  };
+}
+
 /* Filters: words, which all must be there, and facets, of which any choice within one will do. */
 
 const FACETS = [
@@ -1517,11 +1600,12 @@ for (const board of boards) {
 }
 const overall = content.overall.map(overallSection);
 const lengths = lengthSections();
+const transfers = content.transfers.map(transferSection);
 
 function fillPage() {
   const current = boards.filter((board) => !board.superseded);
   const superseded = boards.filter((board) => board.superseded);
-  const sections = [...overall, ...lengths];
+  const sections = [...overall, ...lengths, ...transfers];
   byId("toc").append(
     ...sections.map(({ anchor, title }) => entry(anchor, title, "")),
     ...(current.length ? [part("Boards"), ...current.map((board) => board.entry)] : []),
