@@ -60,27 +60,42 @@ class ReLUDropout(nn.Module):
         return f"rate={self.rate}"
 
 
-class BatchNormReLUDropout(nn.BatchNorm1d):
-    """Batch norm over batch and time, then ``ReLUDropout``.
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over the batch and every axis of time or space.
 
-    Parameters, buffers and running statistics are those of ``torch.nn.BatchNorm1d``.
+    Parameters, buffers and running statistics are those of PyTorch's, whatever the axes are.
     """
+
+    def forward(
+        self, x: Float[Tensor, "batch channel *time"]
+    ) -> Float[Tensor, "batch channel *time"]:
+        """The normalised input."""
+        y: Tensor = super().forward(x.flatten(2)).view_as(x)
+        return y
+
+
+class BatchNormReLUDropout(BatchNorm):
+    """``BatchNorm``, then ``ReLUDropout``."""
 
     def __init__(self, channels: int, rate: float) -> None:
         super().__init__(channels)
         self.activation = ReLUDropout(rate)
 
     def forward(
-        self, x: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
+        self, x: Float[Tensor, "batch channel *time"]
+    ) -> Float[Tensor, "batch channel *time"]:
         """The normalised, rectified and, in training, thinned input."""
         if not self.training and not torch.is_grad_enabled():
-            return self._inferred(x)
+            return self._inferred(x.flatten(2)).view_as(x)
         if not self.training or x.device.type != "cpu":
             y: Tensor = self.activation(super().forward(x))
             return y
+        return self._trained(x.flatten(2)).view_as(x)
+
+    def _trained(self, x: Tensor) -> Tensor:
         if x.shape[0] * x.shape[2] == 1:
             raise ValueError("expected more than one value a channel in training: no variance")
+        y: Tensor
         y, mean, variance = _NormReLUDropout.apply(
             x, self.weight, self.bias, self.eps, self.activation.rate
         )

@@ -237,8 +237,14 @@ class KernelConvolution(Rated):
                 return y
             return self._biased(torch.einsum("bi...,oi->bo...", y, self.mix.weight))
 
+    @property
+    def shift(self) -> Float[Tensor, " c_out"] | None:
+        """What is added to each channel after mixing, if separable: the bias."""
+        return self.bias
+
     def _biased(self, y: Tensor) -> Tensor:
-        return y if self.bias is None else y + self.bias.reshape(-1, *(1,) * len(self.size))
+        shift = self.shift
+        return y if shift is None else y + shift.reshape(-1, *(1,) * len(self.size))
 
     def _convolved(self, x: Tensor, steps: int | None) -> Tensor:
         whole = tuple(x.shape[2:])

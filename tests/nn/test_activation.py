@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seqbench.nn.activation import BatchNormReLUDropout, ReLUDropout, kept
+from seqbench.nn.activation import BatchNorm, BatchNormReLUDropout, ReLUDropout, kept
 
 law = settings(deadline=None, max_examples=20, derandomize=True)
 N = 1 << 18
@@ -168,3 +168,28 @@ def test_extreme_rates_keep_nearly_all_or_nearly_none(rate: float) -> None:
     share = kept(x, rate).mean().item()
     assert share == pytest.approx(1 - rate, abs=1e-3)
     assert ReLUDropout(rate)(x).isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_are_normalised_as_their_pixels_in_a_row(training: bool) -> None:
+    """Outputs, gradients and statistics are those of one axis, and of PyTorch's batch norm."""
+    torch.manual_seed(0)
+    image = random(3, 4, 5, 6).transpose(2, 3).requires_grad_()
+    for layer in (BatchNorm(4).double(), BatchNormReLUDropout(4, 0.2).double()):
+        layer.train(training)
+        state = {name: value.clone() for name, value in layer.state_dict().items()}
+        torch.manual_seed(5)
+        y = layer(image)
+        gradient = torch.autograd.grad(y.square().sum(), [image, *layer.parameters()])
+        statistics = layer.running_var.clone()
+        layer.load_state_dict(state)
+        torch.manual_seed(5)
+        flat = layer(image.flatten(2))
+        torch.testing.assert_close(y.flatten(2), flat)
+        expected = torch.autograd.grad(flat.square().sum(), [image, *layer.parameters()])
+        torch.testing.assert_close(gradient, expected)
+        torch.testing.assert_close(layer.running_var, statistics)
+    plain = nn.BatchNorm2d(4).double().train(training)
+    torch.testing.assert_close(BatchNorm(4).double().train(training)(image), plain(image))
+    with torch.inference_mode():
+        torch.testing.assert_close(layer.eval()(image), layer(image.flatten(2)).view_as(image))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
 
 from seqbench.errors import ConfigError
-from seqbench.nn.checks import check_positive, check_sequence, check_share
+from seqbench.nn.checks import (
+    check_choice,
+    check_image,
+    check_positive,
+    check_sequence,
+    check_share,
+)
 from seqbench.nn.continuous import KernelConvolution
 from seqbench.nn.convolution import direct_convolution
 from seqbench.nn.kernels import KernelNet, MAGNet, Siren
-from seqbench.nn.residual import ReadOut, ResidualBlock
+from seqbench.nn.residual import ReadOut, ResidualBlock, ResNetBlock
 from seqbench.spec import Signature
 
 
@@ -83,12 +91,46 @@ def test_read_out_reads_the_last_or_every_step() -> None:
     assert not once.linear.bias.any()
 
 
+@pytest.mark.parametrize("shape", [(10,), (4, 5)])
+def test_a_resnet_block_is_its_formula(shape: tuple[int, ...]) -> None:
+    """The formula ``relu(norm(g(relu(norm(f(x))))) + shortcut(x))``, on sequences and images."""
+    torch.manual_seed(0)
+    convolution = (nn.Conv1d, nn.Conv2d)[len(shape) - 1]
+    f, g, shortcut = convolution(3, 5, 1), convolution(5, 5, 1), convolution(3, 5, 1)
+    block = ResNetBlock((f, g), 5, shortcut=shortcut)
+    norm = (nn.BatchNorm1d, nn.BatchNorm2d)[len(shape) - 1]
+    first, second = norm(5), norm(5)
+    x = torch.randn(2, 3, *shape)
+    for training in (True, False):
+        for module in (block, first, second):
+            module.train(training)
+        expected = second(g(first(f(x)).relu())) + shortcut(x)
+        torch.testing.assert_close(block(x), expected.relu(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(block.norm1.running_var, first.running_var)
+    assert not list(ResNetBlock((f, g), 5).shortcut.parameters())
+
+
+def test_a_pooled_read_out_reads_the_mean() -> None:
+    """Of all steps or all pixels; at every step it reads each."""
+    torch.manual_seed(0)
+    for shape in ((7,), (4, 5)):
+        asked = {"in_channels": 1, "shape": shape, "out_features": 4}
+        head = ReadOut(3, Signature(**asked, target="sequence"), pooled=True)
+        every = ReadOut(3, Signature(**asked, target="step"), pooled=True)
+        every.load_state_dict(head.state_dict())
+        x = torch.randn(2, 3, *shape)
+        torch.testing.assert_close(head(x), head.linear(x.flatten(2).mean(2)))
+        assert every(x).shape == (2, 4, *shape)
+        torch.testing.assert_close(every(x).flatten(2).mean(2), head(x))
+
+
 def test_checks_name_what_was_got_and_expected() -> None:
-    """A field out of range, and an image, are told apart and named."""
+    """A field out of range, an image and a sequence are told apart and named."""
 
     class Config:
         width = 0
         dropout = 1.0
+        norm = "bath"
 
     with pytest.raises(ConfigError, match="width is 0"):
         check_positive(Config(), "width")
@@ -97,3 +139,9 @@ def test_checks_name_what_was_got_and_expected() -> None:
     image = Signature(in_channels=1, shape=(8, 8), out_features=10, target="sequence")
     with pytest.raises(ConfigError, match=r"\(8, 8\)"):
         check_sequence("tcn", image)
+    with pytest.raises(ConfigError, match=r"images.*\(8,\)"):
+        check_image("resnet", image.model_copy(update={"shape": (8,)}))
+    with pytest.raises(ConfigError, match="'step'"):
+        check_image("resnet", image.model_copy(update={"target": "step"}))
+    with pytest.raises(ConfigError, match="norm is 'bath', expected one of batch, layer"):
+        check_choice(Config(), "norm", Literal["batch", "layer"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, Self
 
 import torch
 from einops import rearrange
@@ -12,26 +12,14 @@ from jaxtyping import Complex, Complex128, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqbench.errors import ConfigError, ModelError
+from seqbench.errors import ModelError
 from seqbench.model import Model, ParamGroup
-from seqbench.nn.checks import check_positive, check_sequence, check_share
+from seqbench.nn.checks import check_choice, check_positive, check_sequence, check_share
 from seqbench.nn.continuous import Rated, at_rate
 from seqbench.spec import Signature
 from seqbench.types import Encoded, Output
 
 NormName = Literal["layer", "batch"]
-
-
-def check_choice(config: Any, name: str, choices: Any) -> None:
-    """Make sure that a field is one of the values of a ``Literal``.
-
-    Raises:
-        ConfigError: it is another.
-
-    """
-    if (value := getattr(config, name)) not in get_args(choices):
-        expected = ", ".join(get_args(choices))
-        raise ConfigError(f"{name} is {value!r}, expected one of {expected}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqbench.errors import ConfigError
 from seqbench.model import Recipe
-from seqbench.nn.checks import check_positive
+from seqbench.nn.checks import check_choice, check_positive
 from seqbench.nn.convolution import depthwise_fft_convolution
 from seqbench.spec import Cosine, TrainSpec
 from seqbench_ssm.network import (
@@ -23,7 +23,6 @@ from seqbench_ssm.network import (
     StateSpace,
     StateSpaceConfig,
     StateSpaceModel,
-    check_choice,
     full_precision,
 )
 from seqbench_ssm.powers import power_sums
