@@ -139,3 +139,25 @@ def test_flexconv(shape, width):
     config = {"channels": channels, "kernel_channels": hidden, "mask_width": width}
     rounding = 3 * 4
     assert counted("flexconv", shape, **config) == pytest.approx(expected, rel=0, abs=rounding)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.075, 1.0])
+def test_njet(shape, sigma):
+    """Kernels of ceil(2 sigma + 0.5) steps and the current one, of order + 1 derivatives each.
+
+    The derivatives themselves are pointwise. Only the outputs that are needed, as in FlexTCN.
+    """
+    channels_in, length, target = shape
+    channels, order = 12, 4
+    taps = min(length, 1 + math.ceil(2 * sigma * (length - 1) / 2 + 0.5))
+    sizes = needed(taps, length, target, 4)
+    expected = sum(
+        convolution(i, o, taps, size, order + 1)
+        for (i, o), size in zip(layers(channels_in, channels, 2), sizes, strict=True)
+    )
+    if channels_in > 1:  # else an outer product, which is pointwise
+        expected += shortcuts(channels_in, channels, sizes[1])
+    expected += read_out(channels, length, target)
+    rounding = 3 * 4
+    found = counted("njet", shape, channels=channels, order=order, sigma=sigma)
+    assert found == pytest.approx(expected, rel=0, abs=rounding)
