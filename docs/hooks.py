@@ -195,8 +195,7 @@ def _task_row(name: str, cls: type[Task]) -> Sequence[str]:
     shape = " x ".join(f"{size:,}" for size in (signature.in_channels, *signature.shape))
     each = "a sequence" if signature.target == "sequence" else "a step"
     classes = "a number" if signature.out_features == 1 else f"1 of {signature.out_features}"
-    better = "higher" if cls.higher_is_better else "lower"
-    metric = f"{cls.metric} ({better} is better)"
+    metric = cls.metric if cls.higher_is_better else f"{cls.metric}, less is better"
     return (
         f"[`{name}`](#{name})",
         str(cls.version),
@@ -226,7 +225,8 @@ def _section(name: str, cls: type[Task | Model]) -> str:
     parts = [f"## {name}", _prose(inspect.getdoc(cls))]
     if cls.Config is not NoConfig:
         fields = [(f"`{f.name}`", f"`{f.default!r}`") for f in dataclasses.fields(cls.Config)]
-        parts += [_prose(inspect.getdoc(cls.Config)), _table(("setting", "default"), fields)]
+        about = f"**Settings.** {_prose(inspect.getdoc(cls.Config))}"
+        parts += [about, _table(("setting", "default"), fields)]
     if cls.presets:
         parts.append(f"Presets: {_presets(cls)}.")
     if recipes := getattr(cls, "recipes", None):

@@ -39,7 +39,7 @@ def check_generators(generators: list[str]) -> str:
 
 
 def imported(subject: Declared) -> str:
-    """The rule ``import``, where all that is looked at is the import."""
+    """Importing the module leaves the global generators of random numbers as they are."""
     if subject.entry is None:
         raise NotApplicable("a class by itself; looked at where it is registered or in a file")
     return check_generators(_generators(subject.entry))

@@ -122,6 +122,7 @@ class TaskSubject:
 
 
 def _import(subject: TaskSubject) -> str:
+    """Importing the module and making the task leave the global generators as they are."""
     return check_generators(subject.elsewhere["generators"])
 
 
