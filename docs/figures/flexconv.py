@@ -14,7 +14,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig
-from seqbench_flexconv.aliasing import highest_frequency, nyquist_frequency
 
 from seqbench.nn.continuous import at_rate
 from seqbench.nn.convolution import Window
@@ -107,9 +106,9 @@ def spectrum(axes: Axes) -> None:
     axes.plot(*thinned(frequency[shown], highest), color=FAINT, label="highest of 900 kernels")
     axes.plot(*thinned(frequency[shown], median), color=MARKED, label="their median")
     axes.set_ylim(-130, 5)
-    mark(axes, highest_frequency(convolution).item(), "bound")
+    mark(axes, convolution.highest_frequency().item(), "bound")
     for rate, text in ((1 / 8, "1/8"), (1 / 2, "1/2")):
-        where = nyquist_frequency(at_rate(convolution, rate)).item()
+        where = at_rate(convolution, rate).nyquist_frequency.item()
         mark(axes, where, f"Nyquist,\nrate {text}")
     axes.set_xlabel("frequency, cycles a unit of position")
     axes.set_ylabel("amplitude, dB")

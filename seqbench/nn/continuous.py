@@ -26,7 +26,7 @@ from seqbench.nn.convolution import (
     generated_spectrum,
 )
 from seqbench.nn.convolution_cost import Channels, plan
-from seqbench.nn.kernels import KernelNet
+from seqbench.nn.kernels import KernelNet, MultiplicativeFilterNet
 
 KEPT_BYTES = 256 << 20
 """What is larger than this is not kept in eval, but made anew at every call."""
@@ -193,6 +193,27 @@ class KernelConvolution(Rated):
     def sampled_kernel(self, *shape: int) -> Float[Tensor, "c_out c_in *tap"]:
         """The kernel that an input of this shape is convolved with, the newest tap first."""
         return self.formed(self.features(self.box(shape)))
+
+    def highest_frequency(self, cut: float = 2.0) -> Float[Tensor, " axis"] | None:
+        """A bound on the kernel's frequencies along each axis, if its network has one.
+
+        In cycles a unit of position; Gaussians count up to ``cut`` standard deviations (FlexConv,
+        Romero et al. 2022, Eqs. 11, 12).
+        """
+        if not isinstance(self.kernel, MultiplicativeFilterNet):
+            return None
+        return self.kernel.frequencies(cut).sum(dim=0)
+
+    @property
+    def nyquist_frequency(self) -> Float[Tensor, " axis"]:
+        """The highest frequency that taps at the layer's sampling rate can carry (Eq. 13).
+
+        ``size`` taps lie ``2 / (size - 1)`` apart, so half their rate is ``(size - 1) / 4``; times
+        the layer's ``rate``.
+        """
+        weight = self.kernel.output.weight
+        size = torch.tensor(self.size, device=weight.device, dtype=weight.dtype)
+        return (size - 1) / 4 * self.rate
 
     def kernel_norm(self) -> Float[Tensor, ""]:
         """The Frobenius norm of the kernel for inputs as long as the last in training, or of all.

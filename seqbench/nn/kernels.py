@@ -95,6 +95,18 @@ class MultiplicativeFilterNet(KernelNet):
         responses: Tensor = type(filters[0]).evaluate(filters, positions)
         return responses
 
+    def frequencies(self, cut: float = 2.0) -> Float[Tensor, "layer axis"]:
+        """The highest frequency of each layer's filters along each axis, in cycles a unit.
+
+        That of a sine is ``|W| / 2 pi``; a Gaussian window of inverse width gamma adds
+        ``cut * gamma / 2 pi``, its spectrum being a Gaussian that is cut off at ``cut`` standard
+        deviations (FlexConv, Romero et al. 2022, Eqs. 9, 10). As in the authors' code the largest
+        of either is taken, which need not belong to the same channel: a bound a little above the
+        largest sum. Products of filters add up their frequencies.
+        """
+        filters: Sequence[Any] = list(self.filters)
+        return torch.stack([one.frequencies(cut) for one in filters])
+
     def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
         """The last product of filters at each position."""
         h, *responses = self.responses(positions).unbind()
@@ -185,6 +197,10 @@ class FourierFilter(nn.Module):
             self.linear.weight *= input_scale
             self.linear.bias.uniform_(-math.pi, math.pi)
 
+    def frequencies(self, cut: float) -> Float[Tensor, " axis"]:  # noqa: ARG002  (of windows)
+        """The highest along each axis."""
+        return self.linear.weight.abs().amax(dim=0) / (2 * math.pi)
+
     @classmethod
     def evaluate(
         cls, filters: Sequence[Any], positions: Float[Tensor, "tap dim"]
@@ -217,6 +233,11 @@ class GaborFilter(FourierFilter):
         self.gamma = nn.Parameter(Gamma(alpha, 1.0).sample((channels, widths)))
         with torch.no_grad():
             self.linear.weight *= self.gamma
+
+    def frequencies(self, cut: float) -> Float[Tensor, " axis"]:
+        """The highest along each axis, with the windows' share."""
+        sines = self.linear.weight.abs().amax(dim=0)
+        return (sines + cut * self.gamma.abs().amax(dim=0)) / (2 * math.pi)
 
     @classmethod
     def evaluate(

@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from seqbench_flexconv.aliasing import (
-    alias_penalty,
-    filter_frequencies,
-    highest_frequency,
-    mask_frequency,
-    nyquist_frequency,
-)
+from seqbench_flexconv.aliasing import alias_penalty
 from seqbench_flexconv.layer import FlexConv, GaussianMask
 from seqbench_flexconv.model import FlexTCN, FlexTCNConfig
 
-__all__ = [
-    "FlexConv",
-    "FlexTCN",
-    "FlexTCNConfig",
-    "GaussianMask",
-    "alias_penalty",
-    "filter_frequencies",
-    "highest_frequency",
-    "mask_frequency",
-    "nyquist_frequency",
-]
+__all__ = ["FlexConv", "FlexTCN", "FlexTCNConfig", "GaussianMask", "alias_penalty"]

@@ -38,6 +38,10 @@ class GaussianMask(nn.Module):
         """The mask at each position along one axis."""
         return torch.exp(-0.5 * ((positions - self.mean[axis]) / self.width[axis]) ** 2)
 
+    def frequency(self, cut: float = 2.0) -> Float[Tensor, " axis"]:
+        """What it adds to a kernel's frequencies: ``cut / (2 pi width)`` (Eq. 12)."""
+        return cut / (2 * math.pi * self.width.abs())
+
     def interval(self, threshold: float) -> list[tuple[float, float]]:
         """Along each axis the positions between which the mask is above ``threshold``."""
         reach = math.sqrt(-2 * math.log(threshold))
@@ -106,6 +110,13 @@ class FlexConv(KernelConvolution):
         if not self.causal and newest < 1:
             first = max(first, int(np.searchsorted(rising, np.float32(-newest), side="right")))
         return Reach(min(first, current), max(end, current + 1), current)
+
+    def highest_frequency(
+        self, cut: float = 2.0, *, with_mask: bool = True
+    ) -> Float[Tensor, " axis"] | None:
+        """A bound on the kernel's frequencies along each axis, with the mask's share or without."""
+        bound = super().highest_frequency(cut)
+        return bound + self.mask.frequency(cut) if with_mask and bound is not None else bound
 
     def features(self, box: Sequence[Reach]) -> Float[Tensor, "*tap feature"]:
         """The masked features; the last column, for the last layer's bias, is the mask."""

@@ -12,13 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig, GaussianMask
-from seqbench_flexconv.aliasing import (
-    alias_penalty,
-    filter_frequencies,
-    highest_frequency,
-    mask_frequency,
-    nyquist_frequency,
-)
+from seqbench_flexconv.aliasing import alias_penalty
 from torch import nn
 
 from seqbench.errors import ConfigError
@@ -82,8 +76,8 @@ def test_penalty_is_the_official_one(
 def test_frequencies_are_the_official_ones(golden: Mapping[str, np.ndarray]) -> None:
     """Those of the sines, of the windows and of both, a filter."""
     layer = official_layer(golden, 65)
-    sines = filter_frequencies(layer.kernel, cut=0.0)[:, 0]
-    both = filter_frequencies(layer.kernel, cut=2.0)[:, 0]
+    sines = layer.kernel.frequencies(cut=0.0)[:, 0]
+    both = layer.kernel.frequencies(cut=2.0)[:, 0]
     windows = torch.stack([f.gamma.abs().max() for f in layer.kernel.filters]) / math.pi
     for ours, name in ((sines, "sines"), (windows, "gausses"), (both, "gabor")):
         expected = torch.from_numpy(golden[f"reg/freqs_{name}_sd2"])
@@ -134,7 +128,7 @@ def test_hardly_any_energy_lies_above_the_bound(
     The bound is no idle one: above a tenth of it there is far more.
     """
     layer = layer_of((33,) * dim, kind, width=width).double()
-    bound = highest_frequency(layer, cut=2.0).detach()
+    bound = layer.highest_frequency(cut=2.0).detach()
     assert bound.shape == (dim,)
     for axis in range(dim):
         above = energy_above(layer, bound, axis).max()
@@ -145,7 +139,7 @@ def test_hardly_any_energy_lies_above_the_bound(
 def test_without_windows_the_bound_is_exact() -> None:
     """Products of sines have no frequency above the sum of theirs, up to the analysis window."""
     layer = layer_of((33,), MFNFourier, width=None).double()
-    assert energy_above(layer, highest_frequency(layer, cut=0.0).detach(), 0).max() < 1e-9
+    assert energy_above(layer, layer.highest_frequency(cut=0.0).detach(), 0).max() < 1e-9
 
 
 def test_a_narrower_mask_adds_more() -> None:
@@ -153,22 +147,22 @@ def test_a_narrower_mask_adds_more() -> None:
     layer = layer_of((33, 17), width=0.1)
     with torch.no_grad():
         layer.mask.width.copy_(torch.tensor([0.1, -0.4]))
-    added = highest_frequency(layer, 2.0) - highest_frequency(layer, 2.0, with_mask=False)
+    added = layer.highest_frequency(2.0) - layer.highest_frequency(2.0, with_mask=False)
     expected = torch.tensor([2 / (2 * math.pi * 0.1), 2 / (2 * math.pi * 0.4)])
     torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(mask_frequency(layer.mask, 2.0), expected)
+    torch.testing.assert_close(layer.mask.frequency(2.0), expected)
 
 
 @pytest.mark.parametrize("size", [(65,), (64,), (33, 17)])
 def test_the_nyquist_frequency_is_half_the_rate_of_taps(size: tuple[int, ...]) -> None:
     """Half the taps a unit of position; a rate of 2 doubles it, a half halves it."""
     layer = layer_of(size)
-    for axis, nyquist in enumerate(nyquist_frequency(layer)):
+    for axis, nyquist in enumerate(layer.nyquist_frequency):
         spacing = -layer.axis(axis).diff().mean()
         torch.testing.assert_close(nyquist, 0.5 / spacing, rtol=1e-4, atol=0.0)
     for rate in (2.0, 0.5):
         torch.testing.assert_close(
-            nyquist_frequency(at_rate(layer, rate)), rate * nyquist_frequency(layer)
+            at_rate(layer, rate).nyquist_frequency, rate * layer.nyquist_frequency
         )
 
 
@@ -215,8 +209,9 @@ def test_penalty_is_its_formula(
         assert got == pytest.approx(together)
         got = alias_penalty(layer, "summed", cut, with_mask=with_mask).item()
         assert got == pytest.approx(summed)
-        bound = highest_frequency(layer, cut, with_mask=with_mask)
-        assert (got == 0) == bool((bound <= nyquist_frequency(layer)).all())
+        mask = {"with_mask": with_mask} if isinstance(layer, FlexConv) else {}
+        bound = layer.highest_frequency(cut, **mask)
+        assert (got == 0) == bool((bound <= layer.nyquist_frequency).all())
 
 
 @pytest.mark.parametrize("method", ["together", "summed"])

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqbench_flexconv import FlexConv, GaussianMask
-from seqbench_flexconv.aliasing import highest_frequency, nyquist_frequency
 
 from seqbench.errors import ConfigError
 from seqbench.nn import continuous
@@ -382,7 +381,7 @@ def smooth_layer(size: tuple[int, ...], *, causal: bool, width: float) -> FlexCo
     mask = GaussianMask(0.0, width, len(size))
     layer = FlexConv(net, (2, 3), size, mask, threshold=0.0, causal=causal).double()
     torch.nn.init.normal_(layer.bias)
-    assert (highest_frequency(layer, cut=4.0) < nyquist_frequency(layer)).all()
+    assert (layer.highest_frequency(cut=4.0) < layer.nyquist_frequency).all()
     return layer
 
 
