@@ -194,6 +194,10 @@ class KernelConvolution(Rated):
         """The kernel that an input of this shape is convolved with, the newest tap first."""
         return self.formed(self.features(self.box(shape)))
 
+    def envelope(self) -> tuple[Float[Tensor, " tap"], ...] | None:
+        """The factors along each axis that the kernel is masked by, at all taps; none here."""
+        return None
+
     def highest_frequency(self, cut: float = 2.0) -> Float[Tensor, " axis"] | None:
         """A bound on the kernel's frequencies along each axis, if its network has one.
 

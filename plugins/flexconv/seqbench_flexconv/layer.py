@@ -111,6 +111,10 @@ class FlexConv(KernelConvolution):
             first = max(first, int(np.searchsorted(rising, np.float32(-newest), side="right")))
         return Reach(min(first, current), max(end, current + 1), current)
 
+    def envelope(self) -> tuple[Float[Tensor, " tap"], ...] | None:
+        """The mask along each axis, at all taps."""
+        return tuple(self.mask(self.axis(axis), axis) for axis in range(len(self.size)))
+
     def highest_frequency(
         self, cut: float = 2.0, *, with_mask: bool = True
     ) -> Float[Tensor, " axis"] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,9 +14,12 @@ from hypothesis import strategies as st
 from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig
 from torch import nn
 
+from seqbench import run
 from seqbench.errors import ConfigError
+from seqbench.inspection import inspect, write_inspection
 from seqbench.nn.continuous import KernelConvolution
 from seqbench.nn.kernels import GaborFilter, MAGNet, MFNFourier, MFNGabor, Siren
+from seqbench.runner import Place
 from seqbench.spec import Signature
 from seqbench.testing import check_model
 
@@ -339,3 +344,28 @@ def test_a_trained_network_keeps_its_accuracy_at_twice_the_rate() -> None:
     assert accuracy(network, 1) > 0.95
     assert accuracy(network.at_rate(2.0), 2) > 0.95
     assert accuracy(network, 2) < 0.75
+
+
+def test_an_inspection_draws_kernels_masks_and_their_spectra(tmp_path: Path) -> None:
+    """Of every layer, with what was learned epoch by epoch; each figure as a file, too."""
+    chosen = {"model.mask_width": 0.3, "model.channels": 4}
+    result = run("sdigits", "flexconv", epochs=2, settings=chosen, output_dir=tmp_path)
+    found = inspect(result, Place(tmp_path), examples=10)
+    assert [layer.name for layer in found.layers] == [
+        f"blocks.{block}.conv{number}" for block in (0, 1) for number in (1, 2)
+    ]
+    assert result.learned is not None
+    learned = zip(
+        *(result.learned[name] for name in ("kernel_size", "mask_width", "mask_mean")), strict=True
+    )
+    for layer, (size, width, mean) in zip(found.layers, learned, strict=True):
+        assert layer.taps == size
+        mask = np.exp(-(((1 - layer.lags[0] * 2 / 63 - mean) / width) ** 2) / 2)
+        assert layer.mask is not None
+        np.testing.assert_allclose(layer.mask[0], mask, rtol=1e-4)
+    page = write_inspection(found, tmp_path / "page").read_text(encoding="utf-8")
+    names = {path.name for path in (tmp_path / "page").iterdir()}
+    figures = ("learned", "kernels", "spectra", "field")
+    drawn = {f"{name}.{kind}" for name in figures for kind in ("svg", "png")}
+    assert names == {"index.html"} | drawn
+    assert page.count("<svg") == len(figures)
