@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +72,6 @@ def test_every_task_model_suite_and_decision_is_named(hooks: ModuleType) -> None
 def test_formulas_need_no_script(hooks: ModuleType) -> None:
     """A formula becomes MathML; text that is none stays."""
     page = hooks.on_page_content(r'a <span class="arithmatex">\(x &lt; y^2\)</span> b')
-    assert page.startswith("a <math")
-    assert "<msup>" in page
-    assert "&lt;" in page
-    assert page.endswith("</math> b")
+    before, formula, after = re.fullmatch("(.*)(<math.*</math>)(.*)", page).groups()
+    assert (before, after) == ("a ", " b")
+    assert html.unescape(re.sub("<.*?>", "", formula)) == "x<y2"
