@@ -67,16 +67,13 @@ def _of_layer(name: str, layer: KernelConvolution) -> LayerKernels:
         for reach in whole
     )
     bound, mask = layer.highest_frequency(), layer.envelope()
-    steps_a_unit = [(size - 1) * layer.rate / 2 for size in layer.size]
     return LayerKernels(
         name=name,
         kernels=kernels.numpy(),
         lags=lags,
         mask=tuple(values.numpy() for values in mask) if mask else None,
         kept=tuple((reach.first, reach.end) for reach in layer.box(shape)),
-        bound=None
-        if bound is None
-        else tuple(f / s for f, s in zip(bound.tolist(), steps_a_unit, strict=True)),
+        bound=None if bound is None else tuple((0.5 * bound / layer.nyquist_frequency).tolist()),
         **_spectrum(layer) if len(shape) == 1 else _NO_SPECTRUM,
     )
 

@@ -119,6 +119,26 @@ class NJetConv(KernelConvolution):
         taps, current = self._taps_along(axis)
         return (current - np.arange(taps, dtype=np.float64)) / self.rate
 
+    @property
+    def nyquist_frequency(self) -> Float[Tensor, " axis"]:
+        """Half the sampling rate, in cycles a step at rate 1."""
+        weight = self.kernel.output.weight
+        return torch.full((len(self.size),), 0.5 * self.rate).to(weight)
+
+    def highest_frequency(self, cut: float = 2.0) -> Float[Tensor, " axis"]:
+        """A bound on the frequencies along each axis, in cycles a step at rate 1.
+
+        The spectrum of the derivative of order n is ``u^n exp(-u^2 / 2)`` at ``u = 2 pi sigma f``.
+        It is largest at ``u = sqrt(n)``, and ``cut`` above that is below ``exp(-cut^2 / 2)`` of its
+        largest. What the cut at ``extent`` sigmas adds does not count.
+        """
+        bound = (math.sqrt(self.kernel.order) + cut) / (2 * math.pi * self.kernel.sigma)
+        return bound.expand(len(self.size))
+
+    def envelope(self) -> tuple[Float[Tensor, " tap"], ...]:
+        """The Gaussian along each axis, 1 at the current step, at all taps."""
+        return tuple(self.kernel.gaussian(self.axis(axis)) for axis in range(len(self.size)))
+
     def box(self, shape: Sequence[int]) -> tuple[Reach, ...]:
         """The taps along every axis that are convolved with: those within the kernel's reach."""
         return tuple(self._within(reach) for reach in super().box(shape))
@@ -139,6 +159,6 @@ class NJetConv(KernelConvolution):
         return super().features(box) * window.unsqueeze(-1)
 
     def _gaussian(self, axis: int) -> Float[Tensor, " tap"]:
-        gaussian = self.kernel.gaussian(self.axis(axis))
+        gaussian = self.envelope()[axis]
         reach = self._within(self.reach(axis, len(gaussian)))
         return gaussian * (self.rate / gaussian[reach.first : reach.end].sum())

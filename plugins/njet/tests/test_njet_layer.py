@@ -137,6 +137,29 @@ def test_coefficients_start_from_a_normal_distribution() -> None:
         assert values.std().item() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("cut", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("order", [1, 2, 4, 9])
+def test_frequencies_have_a_bound(order: int, cut: float) -> None:
+    """Above it no derivative has more than exp(-cut^2 / 2) of its largest magnitude."""
+    layer = layer_of((401,), 6.0, order, extent=9.0, causal=False)
+    bound = layer.highest_frequency(cut).item()
+    assert bound < layer.nyquist_frequency.item() == 0.5
+    features = layer.features(layer.box([401])).detach()
+    spectra = torch.fft.rfft(features, n=4096, dim=0).abs()
+    above = torch.fft.rfftfreq(4096) > bound
+    assert (spectra[above].amax(0) <= math.exp(-(cut**2) / 2) * spectra.amax(0)).all()
+
+
+def test_at_another_rate_the_bound_is_the_same_in_time() -> None:
+    """In steps at rate 1 it stays; twice the rate carries twice the frequency; on every axis."""
+    layer = layer_of((21, 31), 3.0, causal=False)
+    twin = at_rate(layer, 2.0)
+    torch.testing.assert_close(twin.highest_frequency(), layer.highest_frequency())
+    torch.testing.assert_close(twin.nyquist_frequency, 2 * layer.nyquist_frequency)
+    assert [len(axis) for axis in layer.envelope()] == [21, 31]
+    assert all(axis.max() == 1 for axis in layer.envelope())
+
+
 # Size
 
 
