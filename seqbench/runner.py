@@ -338,16 +338,17 @@ def _task(spec: RunSpec, place: Place) -> Task:
 
 
 def _check_heirs(parent: Task, child: Task) -> None:
-    """Only the length may differ between two tasks that share weights."""
+    """Only the length, or the size of images, may differ between two tasks that share weights."""
     one, other = (
-        (task.signature.in_channels, task.signature.out_features, task.signature.target)
-        for task in (parent, child)
+        (asked.in_channels, len(asked.shape), asked.out_features, asked.target)
+        for asked in (parent.signature, child.signature)
     )
     if one != other:
         raise ConfigError(
-            f"weights trained on {parent.name} are for (channels, answers, target) {one}; "
+            f"weights trained on {parent.name} are for (channels, axes, answers, target) {one}; "
             f"{child.name} has {other}",
-            "a run and its parent may differ in the length of their sequences alone",
+            "a run and its parent may differ in the length of their sequences, or the size of "
+            "their images, alone",
         )
 
 

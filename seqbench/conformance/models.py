@@ -31,9 +31,12 @@ KINDS: Mapping[str, Signature] = {
     "sequence": Signature(in_channels=2, shape=(LENGTH,), out_features=5, target="sequence"),
     "step": Signature(in_channels=2, shape=(LENGTH,), out_features=5, target="step"),
     "number": Signature(in_channels=1, shape=(LENGTH,), out_features=1, target="sequence"),
-    "image": Signature(in_channels=2, shape=(6, 4), out_features=5, target="sequence"),
+    "image": Signature(in_channels=2, shape=(16, 14), out_features=5, target="sequence"),
 }
-"""Every kind of signature: an answer a sequence, an answer a step, one number, images."""
+"""Every kind of signature: an answer a sequence, an answer a step, one number, images.
+
+Images are not square, and large enough that a kernel of a tenth of their size has some taps.
+"""
 
 SEQUENTIAL_MNIST = Signature(in_channels=1, shape=(784,), out_features=10, target="sequence")
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from einops import reduce
 
 from seqbench.data import label_of
-from seqbench.errors import DataError
+from seqbench.errors import ConfigError, DataError
+from seqbench.spec import Signature
 from seqbench.task import FitData, Source, Split, Task
 from seqbench.tasks import _parquet
 from seqbench.tasks._generated import sha256_of
-from seqbench.tasks._parquet import Hosted, Labels, Pixels
+from seqbench.tasks._parquet import CLASSES, Hosted, Labels, Pixels
 from seqbench.types import Stored
 
 VALIDATION = 5_000
@@ -65,7 +68,7 @@ class ImageSet:
 
 
 class ImageTask(Task):
-    """Classification of an image data set; a subclass says how pixels become sequences."""
+    """Classification of an image data set; a subclass says how pixels are handed out."""
 
     images: ClassVar[ImageSet]
 
@@ -100,3 +103,72 @@ class ImageTask(Task):
     def _split(self, name: str) -> Split:
         images, source = self.images.load(name, self.data_dir)
         return Split(self.store(images.pixels), torch.from_numpy(images.labels), source)
+
+
+@dataclass(frozen=True)
+class ResolutionConfig:
+    """Pixels along each side of an image: all there are, or half as many.
+
+    All of them is no setting, and the same as ``None``. A subclass says how many they are.
+    """
+
+    resolution: int | None = None
+    pixels: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if self.resolution not in {None, self.pixels, self.pixels // 2}:
+            raise ConfigError(
+                f"resolution is {self.resolution}; expected {self.pixels} or {self.pixels // 2}"
+            )
+        if self.resolution == self.pixels:  # one experiment has one name
+            object.__setattr__(self, "resolution", None)
+
+    @property
+    def side(self) -> int:
+        """Pixels along each side."""
+        return self.resolution or self.pixels
+
+
+class WholeImageTask(ImageTask):
+    """Classification of images as they are, also at half their resolution.
+
+    A pixel at half the resolution is the mean of 2 x 2 pixels. Stored are the exact sums of those,
+    int16, and at the full resolution uint8 pixels: (image, channel, height, width).
+    """
+
+    Config: ClassVar[type] = ResolutionConfig
+    channels: ClassVar[int]
+
+    @property
+    def rate(self) -> float:
+        """Pixels along each side, relative to the full resolution."""
+        config: ResolutionConfig = self.config
+        return config.side / config.pixels
+
+    @property
+    def signature(self) -> Signature:
+        """Images as they are, with one answer each."""
+        shape = (self.config.side, self.config.side)
+        return Signature(
+            in_channels=self.channels, shape=shape, out_features=CLASSES, target="sequence"
+        )
+
+    @property
+    def white(self) -> int:
+        """The stored value of a white pixel."""
+        return 255 * self._pooled**2
+
+    @property
+    def _pooled(self) -> int:
+        """Pixels that become one, along each side."""
+        return round(1 / self.rate)
+
+    def store(self, pixels: Pixels) -> Stored:
+        """Pixels, or sums of them, (image, channel, height, width)."""
+        planes = np.moveaxis(pixels.reshape(*pixels.shape[:3], self.channels), -1, 1)
+        side = self._pooled
+        if side == 1:
+            return torch.from_numpy(np.ascontiguousarray(planes))
+        pattern = "image channel (height row) (width column) -> image channel height width"
+        sums = reduce(planes, pattern, "sum", row=side, column=side)
+        return torch.from_numpy(sums.astype(np.int16))

@@ -1,9 +1,10 @@
-"""CIFAR-10 as a sequence: pixels in colour or grey, or rows followed by noise."""
+"""CIFAR-10 as images, and as a sequence: pixels in colour or grey, or rows followed by noise."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqbench.spec import Signature
-from seqbench.tasks._images import Images, ImageSet, ImageTask
+from seqbench.tasks._images import (
+    Images,
+    ImageSet,
+    ImageTask,
+    ResolutionConfig,
+    WholeImageTask,
+)
 from seqbench.tasks._parquet import CLASSES, Hosted, Pixels
 from seqbench.types import Encoded, Stored
 
@@ -170,6 +177,36 @@ class NoisePaddedCIFAR10(ImageTask):
         rows = (x.float() / 255 - mean) / deviation
         noise = repeat(_noise(x.device), "time value -> batch value time", batch=len(x))
         return torch.cat([rows, noise], dim=2)
+
+
+class CIFAR10Resolution(ResolutionConfig):
+    """32 x 32 pixels, or 16 x 16."""
+
+    pixels = 32
+
+
+class CIFAR10Images(WholeImageTask):
+    """CIFAR-10 as images in colour of 32 x 32 pixels, or 16 x 16.
+
+    A network gets (x / 255 - mean) / deviation by channel, (batch, 3, height, width), with the
+    constants of the official FlexConv code, as ``scifar10`` does.
+
+    Differs from the FlexConv paper: there images are flipped and shifted at random in training,
+    and made smaller by a triangle filter of four pixels where here it is the mean of two.
+    """
+
+    name = "cifar10-2d"
+    description = "CIFAR-10 as images in colour; what is shown?"
+    citation = SCIFAR10.citation
+    licence = SCIFAR10.licence
+    images = CIFAR10
+    Config: ClassVar[type] = CIFAR10Resolution
+    channels = 3
+
+    def encode(self, x: Stored) -> Encoded:
+        """Normalised pixels, float32 (batch, 3, height, width)."""
+        mean, deviation = (_column(values, x.device)[..., None] for values in (MEAN, DEVIATION))
+        return (x.float() / self.white - mean) / deviation
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""MNIST as a sequence of pixels, in order or permuted, at 28 x 28 or pooled to 14 x 14."""
+"""MNIST as images, and as a sequence of pixels, in order or permuted, at 28 x 28 or 14 x 14."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from torch.nn import functional
 
 from seqbench.errors import ConfigError
 from seqbench.spec import Signature
-from seqbench.tasks._images import Images, ImageSet, ImageTask
+from seqbench.tasks._images import (
+    Images,
+    ImageSet,
+    ImageTask,
+    ResolutionConfig,
+    WholeImageTask,
+)
 from seqbench.tasks._parquet import CLASSES, Hosted, Pixels
 from seqbench.types import Encoded, Stored
 
@@ -243,3 +249,29 @@ class PMNIST196(SMNIST196):
     name = "pmnist196"
     description = "MNIST pooled to 14 x 14, pixels in one fixed random order; which digit is it?"
     permutation = np.random.RandomState(0).permutation(196)
+
+
+class MNISTResolution(ResolutionConfig):
+    """28 x 28 pixels, or 14 x 14."""
+
+    pixels = 28
+
+
+class MNISTImages(WholeImageTask):
+    """MNIST as images of 28 x 28 pixels, or 14 x 14.
+
+    A network gets (x / 255 - 0.1307) / 0.3081 as (batch, 1, height, width), as in the official
+    FlexConv code; at 14 x 14, row by row, what ``smnist196`` gives.
+    """
+
+    name = "mnist2d"
+    description = "MNIST as images; which digit is it?"
+    citation = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
+    licence = PixelTask.licence
+    images = MNIST
+    Config: ClassVar[type] = MNISTResolution
+    channels = 1
+
+    def encode(self, x: Stored) -> Encoded:
+        """Normalised pixels, float32 (batch, 1, height, width)."""
+        return (x.float() / self.white - MEAN) / DEVIATION

@@ -168,6 +168,49 @@ class TinyWave(Task):
         return Split((100 * x).to(torch.int16), y, Source(f"{seed:064d}", official=True))
 
 
+@dataclass(frozen=True)
+class GratingConfig:
+    """``resolution`` is 16 or 8 pixels a side."""
+
+    resolution: int = 16
+
+
+class TinyGrating(Task):
+    """Which of two gratings, in any direction."""
+
+    name = "tiny-grating"
+    Config = GratingConfig
+    description = "an image of 1 or of 3 periods; which is it?"
+
+    @property
+    def rate(self) -> float:
+        return self.config.resolution / 16
+
+    @property
+    def signature(self) -> Signature:
+        side = self.config.resolution
+        return Signature(in_channels=1, shape=(side, side), out_features=2, target="sequence")
+
+    def fit_data(self) -> FitData:
+        return FitData(self._split(500, 0), self._split(100, 1))
+
+    def test_data(self) -> Split:
+        return self._split(90, 2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        every = int(1 / self.rate)
+        return x[:, None, ::every, ::every].float() / 100
+
+    def _split(self, n: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.randint(0, 2, (n,), generator=generator)
+        angle, phase = torch.rand((2, n, 1, 1), generator=generator) * 2 * torch.pi
+        place = torch.arange(16) / 16 * 2 * torch.pi
+        along = torch.cos(angle) * place[:, None] + torch.sin(angle) * place
+        x = torch.sin((1 + 2 * y[:, None, None]) * along + phase)
+        return Split((100 * x).to(torch.int16), y, Source(f"{seed:064d}", official=True))
+
+
 class Waves(Rated):
     """A convolution of 9 taps at rate 1; at another rate its taps are as far apart in time."""
 

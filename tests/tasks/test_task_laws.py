@@ -270,9 +270,10 @@ def test_training_data_come_without_the_test_files(
 def configs_of(cls: type[Task]) -> list[Any]:
     """The default config, the presets, and what the suites ask for, each once."""
     asked = [
-        resolve(request).spec.task
+        task
         for suite in map(load_suite, suite_names())
         for request in requests_of(suite)
+        for task in resolve(request).spec.tasks
     ]
     configs = [cls.Config(), *cls.presets.values()]
     configs += [config_from(cls, task.config, "task") for task in asked if task.name == cls.name]
