@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from seqbench_ckconv import CKCNN, CKCNNConfig
-from seqbench_flexconv import FlexTCN, FlexTCNConfig
+from seqbench_flexconv import FlexConvNet, FlexConvNetConfig
 from torch import Tensor, nn
 
 from seqbench.model import Model
@@ -62,7 +62,7 @@ class TextbookNetwork(nn.Module):
 
 def flextcn(signature: Signature, width: float) -> nn.Module:
     """The FlexTCN of two blocks."""
-    return TextbookNetwork(FlexTCN(FlexTCNConfig(mask_width=width), signature))
+    return TextbookNetwork(FlexConvNet(FlexConvNetConfig(mask_width=width), signature))
 
 
 def ckcnn(signature: Signature) -> nn.Module:

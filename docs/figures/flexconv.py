@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig
+from seqbench_flexconv import FlexConv, FlexConvNet, FlexConvNetConfig
 
 from seqbench.nn.continuous import at_rate
 from seqbench.nn.convolution import Window
@@ -48,7 +48,7 @@ def layer(width: float, length: int = LENGTH) -> FlexConv:
     """The second convolution of a fresh network whose masks have this width."""
     torch.manual_seed(0)
     signature = Signature(in_channels=1, shape=(length,), out_features=10, target="sequence")
-    network = FlexTCN(FlexTCNConfig(mask_width=width), signature)
+    network = FlexConvNet(FlexConvNetConfig(mask_width=width), signature)
     convolution = network.blocks[0].conv2
     assert isinstance(convolution, FlexConv)
     return convolution.requires_grad_(requires_grad=False)

@@ -1,9 +1,10 @@
-"""FlexConv and the FlexTCN networks of Romero et al. (2022)."""
+"""FlexConv and the networks FlexTCN and FlexNet (Romero et al. 2022) and CCNN (2023)."""
 
 from __future__ import annotations
 
 from seqbench_flexconv.aliasing import alias_penalty
+from seqbench_flexconv.config import FlexConvNetConfig
 from seqbench_flexconv.layer import FlexConv, GaussianMask
-from seqbench_flexconv.model import FlexTCN, FlexTCNConfig
+from seqbench_flexconv.model import FlexConvNet
 
-__all__ = ["FlexConv", "FlexTCN", "FlexTCNConfig", "GaussianMask", "alias_penalty"]
+__all__ = ["FlexConv", "FlexConvNet", "FlexConvNetConfig", "GaussianMask", "alias_penalty"]

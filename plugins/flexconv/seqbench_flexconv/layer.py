@@ -130,3 +130,35 @@ class FlexConv(KernelConvolution):
         ]
         mask: Tensor = functools.reduce(lambda outer, inner: outer.unsqueeze(-1) * inner, along)
         return super().features(box) * mask.unsqueeze(-1)
+
+
+class SeparableFlexConv(FlexConv):
+    """A separable FlexConv as CCNN has it (Knigge et al. 2023): with a bias before mixing too.
+
+    The matrix that mixes channels starts from N(0, 2 / in_channels), the biases from 0.
+    ``kernel``, ``channels``, ``size``, ``mask``, ``threshold`` and ``causal`` are those of
+    ``FlexConv``.
+    """
+
+    mix: nn.Linear
+    bias: nn.Parameter
+
+    def __init__(  # noqa: PLR0913  (what a FlexConv has)
+        self,
+        kernel: KernelNet,
+        channels: tuple[int, int],
+        size: Sequence[int],
+        mask: GaussianMask,
+        threshold: float = 0.1,
+        *,
+        causal: bool = True,
+    ) -> None:
+        super().__init__(kernel, channels, size, mask, threshold, causal=causal, separable=True)
+        self.inner_bias = nn.Parameter(torch.zeros(self.in_channels))
+        nn.init.kaiming_normal_(self.mix.weight)
+
+    @property
+    def shift(self) -> Float[Tensor, " c_out"]:
+        """The bias before mixing, mixed, and the one after it."""
+        shift: Tensor = self.bias + self.mix.weight @ self.inner_bias
+        return shift

@@ -1,224 +1,121 @@
-"""FlexTCN: residual blocks of FlexConvs for sequences."""
+"""The networks of FlexConvs: FlexTCN for sequences, FlexNet for images, CCNN for both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
-from typing import ClassVar, Literal, Self, get_args
+from dataclasses import replace
+from typing import ClassVar, Self
 
-from jaxtyping import Float
+import torch
 from torch import Tensor, nn
 
-from seqbench.errors import ConfigError
-from seqbench.model import Model, ParamGroup, Recipe, decay_groups
-from seqbench.nn.activation import BatchNormReLUDropout
-from seqbench.nn.checks import check_not_negative, check_positive, check_sequence, check_share
+from seqbench.model import Model, ParamGroup, decay_groups
 from seqbench.nn.continuous import KernelConvolution, at_rate, kernel_decay
-from seqbench.nn.kernels import GaborFilter, KernelNet, MAGNet, MFNFourier, MFNGabor, Siren
-from seqbench.nn.residual import Pointwise, ReadOut, ResidualBlock
-from seqbench.spec import Plateau, Signature, TrainSpec
+from seqbench.nn.kernels import GaborFilter
+from seqbench.nn.temporal import TemporalBlocks
+from seqbench.spec import Signature
 from seqbench.types import Encoded, Output
-from seqbench_flexconv.aliasing import AliasMethod, alias_penalty
+from seqbench_flexconv import parts
+from seqbench_flexconv.aliasing import alias_penalty
+from seqbench_flexconv.config import FlexConvNetConfig
 from seqbench_flexconv.layer import FlexConv, GaussianMask
+from seqbench_flexconv.recipes import CCNN_OMEGA_0, RECIPES
 
-KernelName = Literal["magnet", "mfn-gabor", "mfn-fourier", "siren"]
-
-CENTRES_BY_WIDTH = 1.667
-"""The Gabor centres of a kernel start within so many mask widths of 0 (the authors' code)."""
-
-
-@dataclass(frozen=True)
-class FlexTCNConfig:
-    """The network's size, kernels, masks and regularisation.
-
-    ``kernel`` names the kernel networks (``omega_0`` is that of ``siren``, ``input_scale`` that of
-    the others). ``mask`` false leaves kernels as long as the task's sequences. ``mask_width`` is
-    the masks' width at the start, in units of half the signature's length; ``mask_threshold`` in
-    [0, 1) is where kernels are cropped, 0 never. Masks learn at ``mask_learning_rate_scale`` times
-    the rate, their mean only if ``learn_mask_mean``. ``separable`` convolves each channel by itself
-    and mixes channels afterwards. ``kernel_decay`` weights the sum of the norms of sampled kernels
-    and biases in the loss: the authors' "weight decay". ``alias_penalty`` weights the excess of
-    the kernels' frequencies over the Nyquist frequency at the task's sampling rate (Sec. 3.3),
-    counted as ``alias_method`` says with Gaussians cut at ``alias_cut`` standard deviations;
-    ``alias_mask`` counts the mask's share too.
-    """
-
-    channels: int = 30
-    blocks: int = 2
-    kernel: KernelName = "magnet"
-    kernel_channels: int = 32
-    kernel_layers: int = 3
-    input_scale: float = 25.6
-    omega_0: float = 30.0
-    separable: bool = False
-    mask: bool = True
-    mask_width: float = 0.075
-    mask_threshold: float = 0.1
-    mask_learning_rate_scale: float = 0.1
-    learn_mask_mean: bool = True
-    dropout: float = 0.1
-    dropout_in: float = 0.0
-    kernel_decay: float = 0.0
-    alias_penalty: float = 0.0
-    alias_method: AliasMethod = "together"
-    alias_mask: bool = True
-    alias_cut: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name, choices in (("kernel", KernelName), ("alias_method", AliasMethod)):
-            if (value := getattr(self, name)) not in get_args(choices):
-                expected = ", ".join(get_args(choices))
-                raise ConfigError(f"{name} is {value!r}, expected one of {expected}")
-        check_positive(self, "channels", "blocks", "kernel_channels", "kernel_layers")
-        check_positive(self, "input_scale", "omega_0", "mask_width", "mask_learning_rate_scale")
-        check_share(self, "mask_threshold", "dropout", "dropout_in")
-        check_not_negative(self, "kernel_decay", "alias_penalty", "alias_cut")
-        if self.kernel == "siren" and self.kernel_layers < 2:
-            raise ConfigError(f"kernel_layers is {self.kernel_layers}; a siren takes 2 or more")
-        if self.kernel == "siren" and self.alias_penalty:
-            raise ConfigError(
-                "alias_penalty needs a bound on the kernel's frequencies; a siren has none",
-                "use kernel magnet, mfn-gabor or mfn-fourier, or alias_penalty 0",
-            )
-
-
-_RECIPE = Recipe(
-    source="rjbruin/flexconv testcases/testcase_settings.txt (sCIFAR10, 2 blocks): a regression "
-    "test's settings, not confirmed as the paper's",
-    train=TrainSpec(learning_rate=1e-3, batch_size=64, epochs=200, schedule=Plateau()),
-    model={"dropout": 0.1, "kernel_decay": 1e-4},
+_CCNN = FlexConvNetConfig(
+    architecture="ccnn",
+    channels=140,
+    blocks=4,
+    kernel="magnet-omega",
+    omega_0=CCNN_OMEGA_0,
+    separable=True,
+    learn_mask_mean=False,
+    mask_learning_rate_scale=1.0,
 )
 
 
-class FlexBlock(ResidualBlock):
-    """A residual block that can be asked for its last outputs alone."""
+class FlexConvNet(Model):
+    """A network of FlexConvs: a stem, residual blocks, a read-out.
 
-    pointwise = Pointwise
-    conv1: KernelConvolution
-    conv2: KernelConvolution
+    FlexTCN (Romero et al. 2022) reads sequences, FlexNet (the same) images, CCNN (Knigge et al.
+    2023) both. Kernels on sequences are causal, those on images centred. An input of another size
+    than the signature's is read as the same signal cut off or continued, at the same sampling
+    rate; ``at_rate`` is for other rates. In training, batch norm's statistics span all steps; in
+    eval a network of sequences is causal. FlexTCN answers a sequence from the steps alone that its
+    answer depends on.
 
-    def inputs_for(self, steps: int, length: int) -> int:
-        """How many of its last ``length`` inputs the last ``steps`` outputs depend on."""
-        taps = self.conv1.taps(length) - 1 + self.conv2.taps(length) - 1
-        return min(steps + taps, length)
-
-    def last(
-        self, x: Float[Tensor, "batch c_in time"], steps: int, length: int
-    ) -> Float[Tensor, "batch c_out step"]:
-        """The last ``steps`` outputs, given as many inputs as they depend on."""
-        hidden = min(steps + self.conv2.taps(length) - 1, length)
-        y = self.activation(self.norm1(self.conv1(x, hidden)))
-        y = self.activation(self.norm2(self.conv2(y, steps)))
-        out: Tensor = (y + self.shortcut(x[..., -steps:])).relu_()
-        return out
-
-
-class FlexTCN(Model):
-    """Residual blocks of two causal FlexConvs with batch norm (FlexTCN).
-
-    An input of another length than the signature's is read as the same signal cut off or
-    continued, at the same sampling rate; ``at_rate`` is for other rates. In training, batch norm's
-    statistics span all steps; in eval the network is causal, and a sequence is answered from the
-    steps alone that its answer depends on.
-
-    Differs from the paper: ``alias_penalty`` is 0 unless set, for the published sequence
-    experiments name none.
+    Differs from the papers: ``alias_penalty`` is 0 unless set, which the published experiments
+    with one resolution leave it at. CCNN answers at every step by its read-out, without the mean.
     """
 
     version = 3
-    description = "FlexConv network for sequences: MAGNet kernels of learned length (FlexTCN)"
+    description = "FlexConv networks: FlexTCN (sequences), FlexNet (images), CCNN (both)"
     citation = (
         "Romero, Bruintjes, Tomczak, Bekkers, Hoogendoorn and van Gemert, FlexConv: Continuous "
-        "Kernel Convolutions with Differentiable Kernel Sizes, ICLR 2022, arXiv:2110.08059"
+        "Kernel Convolutions with Differentiable Kernel Sizes, ICLR 2022, arXiv:2110.08059; CCNN: "
+        "Knigge, Romero, Gu, Gavves, Bekkers, Tomczak, Hoogendoorn and Sonke, Modelling Long Range "
+        "Dependencies in ND, ICLR 2023, arXiv:2301.10540"
     )
-    Config: ClassVar[type] = FlexTCNConfig
+    Config: ClassVar[type] = FlexConvNetConfig
     presets: ClassVar = {
-        f"flextcn-{blocks}": FlexTCNConfig(blocks=blocks) for blocks in (2, 4, 6)
+        f"flextcn-{blocks}": FlexConvNetConfig(blocks=blocks) for blocks in (2, 4, 6)
     } | {
-        "flextcn-2-siren": FlexTCNConfig(kernel="siren"),
-        "flextcn-2-unmasked": FlexTCNConfig(mask=False),
+        "flextcn-2-siren": FlexConvNetConfig(kernel="siren"),
+        "flextcn-2-unmasked": FlexConvNetConfig(mask=False),
+        "flexnet-7": FlexConvNetConfig(
+            architecture="flexnet",
+            channels=24,
+            blocks=7,
+            widths=(1, 1, 1.5, 1.5, 1.5, 2, 2),
+            dropout=0.2,
+        ),
+        "ccnn-4-140": _CCNN,
+        "ccnn-6-380": replace(_CCNN, channels=380, blocks=6, kernel_channels=64),
     }
-    recipes: ClassVar = {
-        (task, preset): _RECIPE
-        for task in ("smnist", "pmnist", "scifar10", "sc10-raw", "sc10-raw-kidger", "sc10-mfcc")
-        for preset in ("flextcn-2", "flextcn-4", "flextcn-6")
-    }
+    recipes: ClassVar = RECIPES
 
-    def __init__(self, config: FlexTCNConfig, signature: Signature) -> None:
+    def __init__(self, config: FlexConvNetConfig, signature: Signature) -> None:
         super().__init__(config, signature)
-        check_sequence("flexconv", signature)
-        widths = [signature.in_channels] + [config.channels] * config.blocks
         self.dropout_in = nn.Dropout(config.dropout_in)
-        norm = partial(BatchNormReLUDropout, rate=config.dropout)
-        self.blocks = nn.ModuleList(
-            FlexBlock(c_in, c_out, nn.Identity(), self._convolution, norm)
-            for c_in, c_out in pairwise(widths)
-        )
-        self.head = ReadOut(config.channels, signature, std=0.01)
-
-    def _convolution(self, in_channels: int, out_channels: int) -> KernelConvolution:
-        config: FlexTCNConfig = self.config
-        channels, size = (in_channels, out_channels), self.signature.shape
-        kernel = self._kernel(in_channels * (1 if config.separable else out_channels))
-        if not config.mask:
-            return KernelConvolution(kernel, channels, size, separable=config.separable)
-        mask = GaussianMask(1.0, config.mask_width, learn_mean=config.learn_mask_mean)
-        threshold = config.mask_threshold
-        return FlexConv(kernel, channels, size, mask, threshold, separable=config.separable)
-
-    def _kernel(self, values: int) -> KernelNet:
-        config: FlexTCNConfig = self.config
-        hidden, layers, scale = config.kernel_channels, config.kernel_layers, config.input_scale
-        centres = min(1.0, CENTRES_BY_WIDTH * config.mask_width) if config.mask else 1.0
-        match config.kernel:
-            case "siren":
-                return Siren(hidden, values, config.omega_0, layers)
-            case "mfn-fourier":
-                return MFNFourier(hidden, values, layers, scale)
-            case "mfn-gabor":
-                return MFNGabor(hidden, values, layers, scale, centres)
-            case "magnet":
-                return MAGNet(hidden, values, layers, scale, centres)
+        make = {None: parts.flextcn, "flexnet": parts.flexnet, "ccnn": parts.ccnn}
+        self.stem, self.blocks, self.norm, self.head = make[config.architecture](config, signature)
 
     def forward(self, x: Encoded) -> Output:
-        """Input dropout, blocks, then the read-out."""
-        x = self.dropout_in(x)
-        if self.training or self.signature.target == "step":
-            for block in self.blocks:
-                x = block(x)
+        """Input dropout, stem, blocks, norm, then the read-out."""
+        x = self.stem(self.dropout_in(x))
+        every = self.training or self.signature.target == "step"
+        if isinstance(self.blocks, TemporalBlocks) and not every:
+            x = self.blocks.last_step(x)
         else:
-            x = self._last_step(x)
-        y: Tensor = self.head(x)
+            x = self.blocks(x)
+        y: Tensor = self.head(self.norm(x))
         return y
 
-    def _last_step(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch c_out 1"]:
-        """The blocks' last output, from the steps that it depends on."""
-        blocks = [block for block in self.blocks if isinstance(block, FlexBlock)]
-        length, steps = x.shape[-1], [1]
-        for block in reversed(blocks):
-            steps.append(block.inputs_for(steps[-1], length))
-        *needed, first = steps
-        x = x[..., -first:]
-        for block, outputs in zip(blocks, reversed(needed), strict=True):
-            x = block.last(x, outputs, length)
-        return x
-
     def at_rate(self, rate: float) -> Self:
-        """The network, sharing its parameters, for inputs sampled ``rate`` times as often."""
+        """The network, sharing its parameters, for inputs sampled ``rate`` times as often.
+
+        That is along every axis: images of ``rate`` times the height and the width.
+        """
         return at_rate(self, rate)
 
     def penalty(self) -> Tensor:
-        """``kernel_decay`` times the norms of masked kernels and biases, and the alias penalty."""
-        config: FlexTCNConfig = self.config
+        """``kernel_decay`` times norms, and the alias penalty."""
+        config: FlexConvNetConfig = self.config
         penalty = super().penalty()
         if config.kernel_decay:
-            penalty = penalty + config.kernel_decay * kernel_decay(self.blocks)
+            norms = self._all_norms() if config.architecture == "ccnn" else kernel_decay(self)
+            penalty = penalty + config.kernel_decay * norms
         if config.alias_penalty:
             method, cut = config.alias_method, config.alias_cut
-            excess = alias_penalty(self.blocks, method, cut, with_mask=config.alias_mask)
+            excess = alias_penalty(self, method, cut, with_mask=config.alias_mask)
             penalty = penalty + config.alias_penalty * excess
         return penalty
+
+    def _all_norms(self) -> Tensor:
+        """Norms of masked kernels, and of all parameters that are not of kernel networks."""
+        layers = [module for module in self.modules() if isinstance(module, KernelConvolution)]
+        inside = {id(p) for layer in layers for p in layer.kernel.parameters()}
+        outside = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
+        norms = [layer.kernel_norm() for layer in layers] + [p.norm() for p in outside]
+        return torch.stack(norms).sum()
 
     def param_groups(self) -> list[ParamGroup]:
         """Masks learn at a rate of their own; neither they nor filters' windows decay."""
@@ -237,16 +134,22 @@ class FlexTCN(Model):
         return [group for group in groups if group.parameters]
 
     def learned(self) -> dict[str, list[float]]:
-        """Every convolution's kernel size after cropping, in time steps, and its mask.
+        """Every convolution's kernel size after cropping, in steps, and its mask, for each axis.
 
         ``mask_width`` is in units of half the signature's length, ``mask_mean`` a position in
-        [-1, 1], where 1 is the current step.
+        [-1, 1], where 1 is the current step of a sequence and 0 the current pixel of an image.
         """
         layers = [module for module in self.modules() if isinstance(module, FlexConv)]
         if not layers:
             return {}
-        return {
-            "kernel_size": [float(layer.taps(*self.signature.shape)) for layer in layers],
-            "mask_width": [layer.mask.width.abs().item() for layer in layers],
-            "mask_mean": [layer.mask.mean.item() for layer in layers],
-        }
+        shape = self.signature.shape
+        learned: dict[str, list[float]] = {}
+        for axis, name in enumerate(("",) if len(shape) == 1 else ("_vertical", "_horizontal")):
+            reaches = [layer.box(shape)[axis] for layer in layers]
+            masks = [layer.mask for layer in layers]
+            learned |= {
+                f"kernel_size{name}": [float(reach.end - reach.first) for reach in reaches],
+                f"mask_width{name}": [mask.width[axis].abs().item() for mask in masks],
+                f"mask_mean{name}": [mask.mean[axis].item() for mask in masks],
+            }
+        return learned

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig, GaussianMask
+from seqbench_flexconv import FlexConv, FlexConvNet, FlexConvNetConfig, GaussianMask
 from seqbench_flexconv.aliasing import alias_penalty
 from torch import nn
 
@@ -259,9 +259,9 @@ def test_a_network_adds_its_alias_penalty(kernel: str, method: str, with_mask: b
     torch.manual_seed(0)
     config = {"channels": 4, "kernel": kernel, "input_scale": 100.0, "kernel_decay": 0.2}
     settings = {"alias_method": method, "alias_mask": with_mask, "alias_cut": 1.5}
-    network = FlexTCN(FlexTCNConfig(alias_penalty=0.3, **config, **settings), SEQUENCE)
+    network = FlexConvNet(FlexConvNetConfig(alias_penalty=0.3, **config, **settings), SEQUENCE)
     torch.manual_seed(0)
-    without = FlexTCN(FlexTCNConfig(**config, **settings), SEQUENCE)
+    without = FlexConvNet(FlexConvNetConfig(**config, **settings), SEQUENCE)
     excess = alias_penalty(network.blocks, method, 1.5, with_mask=with_mask)
     assert excess > 0
     torch.testing.assert_close(network.penalty(), without.penalty() + 0.3 * excess)
@@ -271,5 +271,5 @@ def test_a_network_adds_its_alias_penalty(kernel: str, method: str, with_mask: b
 def test_a_siren_has_no_bound_and_is_refused() -> None:
     """An alias penalty on siren kernels is refused, with what may be used."""
     with pytest.raises(ConfigError, match="alias_penalty"):
-        FlexTCNConfig(kernel="siren", alias_penalty=0.1)
-    assert FlexTCNConfig(kernel="siren", alias_penalty=0.0)
+        FlexConvNetConfig(kernel="siren", alias_penalty=0.1)
+    assert FlexConvNetConfig(kernel="siren", alias_penalty=0.0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seqbench_flexconv import FlexConv, FlexTCN, FlexTCNConfig
+from seqbench_flexconv import FlexConv, FlexConvNet, FlexConvNetConfig
 from torch import nn
 
 from seqbench import run
@@ -30,7 +30,7 @@ law = settings(deadline=None, max_examples=20, derandomize=True)
 SMNIST = Signature(in_channels=1, shape=(784,), out_features=10, target="sequence")
 
 
-@pytest.mark.parametrize("preset", list(FlexTCN.presets))
+@pytest.mark.parametrize("preset", list(FlexConvNet.presets))
 def test_conforms(preset: str) -> None:
     """Every preset passes the conformance suite."""
     check_model("flexconv", preset)
@@ -50,20 +50,20 @@ def test_conforms(preset: str) -> None:
 def test_presets_have_the_official_sizes(blocks: int, in_channels: int, parameters: int) -> None:
     """Parameter counts are those of the official code."""
     signature = SMNIST.model_copy(update={"in_channels": in_channels})
-    network = FlexTCN(FlexTCN.presets[f"flextcn-{blocks}"], signature)
+    network = FlexConvNet(FlexConvNet.presets[f"flextcn-{blocks}"], signature)
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize(("length", "taps"), [(784, 64), (1024, 83), (16000, 1288)])
 def test_kernels_start_at_the_official_lengths(length: int, taps: int) -> None:
     """The initial kernel length at the lengths of sMNIST, sCIFAR-10 and Speech Commands."""
-    network = FlexTCN(FlexTCNConfig(), SMNIST.model_copy(update={"shape": (length,)}))
+    network = FlexConvNet(FlexConvNetConfig(), SMNIST.model_copy(update={"shape": (length,)}))
     assert {conv.taps(length) for b in network.blocks for conv in (b.conv1, b.conv2)} == {taps}
 
 
 def test_masks_learn_at_a_tenth_of_the_rate_and_do_not_decay() -> None:
     """One group holds mean and width of all four masks; the others go at the full rate."""
-    network = FlexTCN(FlexTCNConfig(), SMNIST)
+    network = FlexConvNet(FlexConvNetConfig(), SMNIST)
     *others, masks = network.param_groups()
     assert (masks.learning_rate_scale, masks.decay, len(masks.parameters)) == (0.1, False, 8)
     named = dict(network.named_parameters())
@@ -75,7 +75,7 @@ def test_masks_widen_where_that_helps() -> None:
     """A target ten steps back, outside of the initial kernel, pulls the width up."""
     torch.manual_seed(0)
     signature = Signature(in_channels=1, shape=(64,), out_features=1, target="step")
-    network = FlexTCN(FlexTCNConfig(channels=8, dropout=0.0), signature)
+    network = FlexConvNet(FlexConvNetConfig(channels=8, dropout=0.0), signature)
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     layer = network.blocks[0].conv1
     before = layer.taps(64)
@@ -91,11 +91,11 @@ def test_masks_widen_where_that_helps() -> None:
 def test_kernel_decay_adds_the_norms_of_masked_kernels() -> None:
     """The penalty is kernel_decay times the norms of what is convolved with."""
     torch.manual_seed(0)
-    network = FlexTCN(FlexTCNConfig(channels=4, kernel_decay=0.5), SMNIST)
+    network = FlexConvNet(FlexConvNetConfig(channels=4, kernel_decay=0.5), SMNIST)
     layers = [conv for block in network.blocks for conv in (block.conv1, block.conv2)]
     norms = sum(layer.sampled_kernel(784).norm() for layer in layers)
     torch.testing.assert_close(network.penalty(), 0.5 * norms)
-    assert FlexTCN(FlexTCNConfig(), SMNIST).penalty() == 0
+    assert FlexConvNet(FlexConvNetConfig(), SMNIST).penalty() == 0
 
 
 @pytest.mark.parametrize(
@@ -112,25 +112,25 @@ def test_kernel_decay_adds_the_norms_of_masked_kernels() -> None:
 def test_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
     """A value out of range is refused, naming the field."""
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        FlexTCNConfig(**wrong)
+        FlexConvNetConfig(**wrong)
 
 
 def test_an_unknown_kernel_or_method_is_refused() -> None:
     """A name outside of the known ones never falls through; the known ones are listed."""
     with pytest.raises(ConfigError, match=r"kernel is 'gaborr'.* mfn-gabor"):
-        FlexTCNConfig(kernel="gaborr")
+        FlexConvNetConfig(kernel="gaborr")
     with pytest.raises(ConfigError, match=r"alias_method is 'sum'.* summed"):
-        FlexTCNConfig(alias_method="sum")
+        FlexConvNetConfig(alias_method="sum")
 
 
 def network_of(
     length: int = 48, target: str = "sequence", training: bool = False, **config
-) -> FlexTCN:
+) -> FlexConvNet:
     """A small network in float64 whose every parameter and running statistic counts."""
     torch.manual_seed(0)
     signature = Signature(in_channels=2, shape=(length,), out_features=5, target=target)
     config = {"channels": 4, "kernel_channels": 6, "dropout": 0.0} | config
-    network = FlexTCN(FlexTCNConfig(**config), signature).double().train(training)
+    network = FlexConvNet(FlexConvNetConfig(**config), signature).double().train(training)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d):
@@ -144,7 +144,7 @@ def network_of(
     return network
 
 
-def whole(network: FlexTCN, x: torch.Tensor) -> torch.Tensor:
+def whole(network: FlexConvNet, x: torch.Tensor) -> torch.Tensor:
     """The answer of all blocks run over all steps."""
     for block in network.blocks:
         x = block(x)
@@ -232,7 +232,7 @@ def test_a_separable_network_is_smaller() -> None:
 )
 def test_ablations_change_one_thing(preset: str, kernel: type, masks: int) -> None:
     """Each ablation's kernel network and number of masks; all else is that of flextcn-2."""
-    network = FlexTCN(FlexTCN.presets[preset], SMNIST)
+    network = FlexConvNet(FlexConvNet.presets[preset], SMNIST)
     layers = [m for m in network.modules() if isinstance(m, KernelConvolution)]
     assert {type(layer.kernel) for layer in layers} == {kernel}
     assert sum(isinstance(layer, FlexConv) for layer in layers) == masks
@@ -327,7 +327,9 @@ def test_a_trained_network_keeps_its_accuracy_at_twice_the_rate() -> None:
     """On a band-limited task `at_rate` transfers what was learned; unchanged it is lost."""
     torch.manual_seed(0)
     signature = Signature(in_channels=1, shape=(64,), out_features=2, target="sequence")
-    network = FlexTCN(FlexTCNConfig(channels=8, blocks=1, dropout=0.0, mask_width=0.3), signature)
+    network = FlexConvNet(
+        FlexConvNetConfig(channels=8, blocks=1, dropout=0.0, mask_width=0.3), signature
+    )
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     for step in range(80):
         x, y = waves(64, 1, seed=step)
@@ -336,7 +338,7 @@ def test_a_trained_network_keeps_its_accuracy_at_twice_the_rate() -> None:
         optimiser.step()
     network.eval()
 
-    def accuracy(of: FlexTCN, rate: int) -> float:
+    def accuracy(of: FlexConvNet, rate: int) -> float:
         x, y = waves(200, rate, seed=1_000)
         with torch.inference_mode():
             return (of(x).argmax(1) == y).float().mean().item()
