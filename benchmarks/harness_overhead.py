@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
+from seqbench.checkpoint import Checkpoints
 from seqbench.cost import PeakMemory
 from seqbench.model import Model, load_model
 from seqbench.progress import Lines
@@ -92,9 +93,9 @@ def main() -> None:
     optimizer = optimizer_for(network, spec)
     alternate = Alternate(lambda: bare_epoch(network, task, data, optimizer, spec.batch_size))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "last.ckpt"
+        checkpoints = Checkpoints(Path(folder), plan.spec.id, "")
         device = torch.device("cpu")
-        job = Job(spec, 0, plan.spec.id, device, checkpoint, "", PeakMemory(device))
+        job = Job(spec, 0, device, checkpoints, PeakMemory(device))
         fit(build(task, plan), task, data, job, alternate)
     pairs = alternate.pairs[1:]  # the first epoch warms up
     steps = -(-len(data.train) // spec.batch_size)

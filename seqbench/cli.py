@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,9 +20,9 @@ from seqbench.errors import ConfigError, SeqbenchError
 
 if TYPE_CHECKING:
     from seqbench.compare_with import Neighbours
-    from seqbench.resolve import Plan
+    from seqbench.files import Location
+    from seqbench.home import Home
     from seqbench.result import Result
-    from seqbench.spec import Request
 
 app = typer.Typer(
     name="seqbench",
@@ -31,7 +32,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-OutputDir = Annotated[Path, typer.Option(help="Where results and checkpoints go.")]
+OutputDir = Annotated[
+    str,
+    typer.Option(
+        help="Where results and checkpoints go; or a URL for results, with checkpoints in runs."
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -82,6 +88,24 @@ def _interruptible(
     except KeyboardInterrupt:
         typer.echo(f"\nstopped; {then}", err=True)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _results_go(output_dir: str, local: Path) -> Iterator[tuple[Path, Home | None]]:
+    """The directory of a run, whose results are fetched from a URL before and sent there after."""
+    from seqbench.files import location
+    from seqbench.home import Home
+
+    place = location(output_dir)
+    if isinstance(place, Path):
+        yield place, None
+        return
+    home = Home(place, local)
+    for error in home.fetch():
+        _complain(error)
+    yield local, home
+    for error in home.send():
+        raise error
 
 
 def _complain(error: SeqbenchError) -> None:
@@ -150,7 +174,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
-    output_dir: OutputDir = Path("runs"),
+    output_dir: OutputDir = "runs",
     data_dir: DataDir = None,
     compare_with: Annotated[
         str | None,
@@ -169,7 +193,8 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
-    from seqbench.resolve import resolve
+    from seqbench.resolve import resolve, resolve_from
+    from seqbench.result import read_result
     from seqbench.runner import Place
     from seqbench.runner import run as run_plan
     from seqbench.spec import Request
@@ -180,27 +205,17 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     settings = _pairs("--set", pairs)
     name = model_named(model, from_file)
     request = Request(task, name, _pairs("--task", task_set), settings, seed or 0)
-    plan = _child(request, parent, seed) if parent else resolve(request)
-    others = _neighbours(compare_with, results, output_dir)
-    place = Place(output_dir, data_dir, device, threads)
+    plan = resolve_from(request, read_result(parent), seed) if parent else resolve(request)
     console = Console()
-    console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-    with _interruptible(), shown(console) as progress:
-        result = run_plan(plan, place, progress)
-    console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
-    if others:
-        _compare(result, others, output_dir, console)
-
-
-def _child(request: Request, parent: Path, seed: int | None = None) -> Plan:
-    """The run of a request from the weights of a result's run."""
-    from seqbench.resolve import Plan, resolve_child
-    from seqbench.result import read_result
-
-    above = read_result(parent)
-    if seed not in {None, above.spec.seed}:
-        raise ConfigError(f"--seed is {seed}; a run has its parent's, which is {above.spec.seed}")
-    return resolve_child(request, Plan(above.spec, above.origin))
+    with _results_go(output_dir, Path("runs")) as (directory, _):
+        others = _neighbours(compare_with, results, directory)
+        place = Place(directory, data_dir, device, threads)
+        console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
+        with _interruptible(), shown(console) as progress:
+            result = run_plan(plan, place, progress)
+        console.print(report.result_lines(result, directory), highlight=False, soft_wrap=True)
+        if others:
+            _compare(result, others, directory, console)
 
 
 def _neighbours(
@@ -239,7 +254,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
     task_set: TaskSettings = None,
     device: Device = "cpu",
     threads: Threads = 1,
-    output_dir: OutputDir = Path("runs"),
+    output_dir: OutputDir = "runs",
     data_dir: DataDir = None,
 ) -> None:
     """Test trained weights on a task, without training.
@@ -250,7 +265,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
-    from seqbench.resolve import resolve
+    from seqbench.resolve import resolve, resolve_from
+    from seqbench.result import read_result
     from seqbench.runner import Place, run_evaluation
     from seqbench.runner import run as run_plan
     from seqbench.spec import Request
@@ -262,33 +278,48 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
     name = model_named(model, from_file)
     settings = _pairs("--task", task_set), _pairs("--set", set_)
     request = Request(task, name, *settings, trained=False)
-    plan = _child(request, parent) if parent else resolve(request, file.sha256 if file else None)
-    place = Place(output_dir, data_dir, device, threads)
+    if parent:
+        plan = resolve_from(request, read_result(parent))
+    else:
+        plan = resolve(request, file.sha256 if file else None)
     console = Console()
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-    if file:
-        with _interruptible("nothing was written"):
-            result = run_evaluation(plan, place, file)
-    else:
-        with _interruptible(), shown(console) as progress:
-            result = run_plan(plan, place, progress)
-    console.print(report.result_lines(result, output_dir), highlight=False, soft_wrap=True)
+    with _results_go(output_dir, Path("runs")) as (directory, _):
+        place = Place(directory, data_dir, device, threads)
+        if file:
+            with _interruptible("nothing was written"):
+                result = run_evaluation(plan, place, file)
+        else:
+            with _interruptible(), shown(console) as progress:
+                result = run_plan(plan, place, progress)
+        console.print(report.result_lines(result, directory), highlight=False, soft_wrap=True)
 
 
 @app.command()
 def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     suite: Annotated[str, typer.Argument(help="A suite's name, or a path to a .toml file.")],
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at once; default: as cores allow, 1 on a GPU.")
+        int | None, typer.Option(help="Runs at once; default: as cores allow, one on each GPU.")
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="These seeds instead of the suite's; repeatable.")
     ] = None,
     device: Device = "cpu",
     output_dir: Annotated[
-        Path | None, typer.Option(help="Where results and pages go; default: runs/SUITE.")
+        str | None,
+        typer.Option(
+            help="Where results and pages go; default: runs/SUITE, where checkpoints are if this "
+            "is a URL."
+        ),
     ] = None,
     data_dir: DataDir = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that a run may take, all its sittings together; what it then leaves "
+            "has the status timeout. Default: the suite's, or none."
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed runs again.")
     ] = False,
@@ -309,44 +340,82 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.suite import load_suite
 
     what = load_suite(suite)
-    output_dir = output_dir or Path("runs") / what.name
-    place = Place(output_dir, data_dir, device, what.threads)
+    local = Path("runs") / what.name
     console = Console()
-    effort = Effort(place, jobs_at_once(jobs, place), report.Counter(console), retry_failed)
-    if dry_run:
-        with _interruptible("nothing was written"), console.status("measuring"):
-            found, errors = estimate(what, effort, tuple(seed or ()))
-        for part in report.estimate_parts(found):
-            console.print(part, highlight=False, soft_wrap=True)
-    else:
-        with _interruptible():
-            errors = run_suite(what, effort, tuple(seed or ()))
-    for error in errors:
-        _complain(error)
-    if not dry_run:
-        _render(output_dir, output_dir, console)
+    with _results_go(output_dir or str(local), local) as (directory, home):
+        place = Place(directory, data_dir, device, what.threads)
+        counter = report.Counter(console)
+        effort = Effort(
+            place, jobs_at_once(jobs, place), counter, retry_failed, _limit(time_limit), home
+        )
+        if dry_run:
+            with _interruptible("nothing was written"), console.status("measuring"):
+                found, errors = estimate(what, effort, tuple(seed or ()))
+            for part in report.estimate_parts(found):
+                console.print(part, highlight=False, soft_wrap=True)
+        else:
+            with _interruptible(), report.watching(console) as watcher:
+                effort = replace(effort, watcher=watcher)
+                errors = run_suite(what, effort, tuple(seed or ()))
+        for error in errors:
+            _complain(error)
+        if not dry_run:
+            _render(directory, home.url if home else directory, console)
     if errors:
+        raise typer.Exit(2)
+
+
+def _limit(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--time-limit cannot be {seconds}: expected more than 0 seconds")
+    return seconds
+
+
+@app.command()
+def status(
+    directory: Annotated[str, typer.Argument(help="A directory of runs, or the URL of results.")],
+    every: Annotated[bool, typer.Option("--all", help="List runs that ended well too.")] = False,
+) -> None:
+    """Show what every run of a directory is doing: running, interrupted, failed and why.
+
+    A run is stale if its process has not been heard of for a minute; any runner may go on with it.
+    """
+    from seqbench import report
+    from seqbench.files import location
+    from seqbench.status import status_of
+
+    found = status_of(location(directory))
+    for part in report.status_parts(found, every=every):
+        Console().print(part, highlight=False)
+    for error in found.unreadable:
+        _complain(error)
+    if found.unreadable:
         raise typer.Exit(2)
 
 
 @app.command()
 def render(
-    directory: Annotated[Path, typer.Argument(help="A directory with results.")],
+    directory: Annotated[str, typer.Argument(help="A directory with results, or its URL.")],
     output_dir: Annotated[
-        Path | None, typer.Option(help="Where pages go; default: beside the results.")
+        str | None, typer.Option(help="Where pages go; default: beside the results.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the pages there are stale.")
     ] = False,
 ) -> None:
     """Rank the results of a directory and write index.html, leaderboard.json and other pages."""
-    if check:
-        _check_pages(directory, output_dir or directory)
+    from seqbench.files import location
+
+    results, pages = location(directory), location(output_dir or directory)
+    if not check:
+        _render(results, pages, Console())
+    elif isinstance(pages, Path):
+        _check_pages(results, pages)
     else:
-        _render(directory, output_dir or directory, Console())
+        raise ConfigError(f"--check cannot be of pages at {pages}", "expected a directory")
 
 
-def _check_pages(directory: Path, output_dir: Path) -> None:
+def _check_pages(directory: Location, output_dir: Path) -> None:
     from seqbench.boards import stale_pages
 
     stale, unreadable = stale_pages(directory, output_dir)
@@ -359,7 +428,7 @@ def _check_pages(directory: Path, output_dir: Path) -> None:
         raise typer.Exit(1)
 
 
-def _render(directory: Path, output_dir: Path, console: Console) -> None:
+def _render(directory: Location, output_dir: Location, console: Console) -> None:
     from seqbench.boards import terminal, write_leaderboard
 
     board, unreadable = write_leaderboard(directory, output_dir)
@@ -367,7 +436,7 @@ def _render(directory: Path, output_dir: Path, console: Console) -> None:
         console.print(part)
     for error in unreadable:
         _complain(error)
-    wrote = f"wrote {output_dir / 'index.html'}, and beside it the same as leaderboard.*"
+    wrote = f"wrote {output_dir}/index.html, and beside it the same as leaderboard.*"
     console.print(wrote, highlight=False, soft_wrap=True)
     if unreadable:
         raise typer.Exit(2)
@@ -444,6 +513,39 @@ def compare(
 
 
 @app.command()
+def inspect(  # noqa: PLR0913, PLR0917  (options)
+    result: Annotated[Path, typer.Argument(help="The file of a result.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The run's weights; default: where the run left them, beside results/."),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=1, help="Of the validation split, for the receptive field.")
+    ] = 256,
+    threads: Threads = 1,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where the page goes; default: inspected/RUN.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw what a run's network learned: kernels, masks, spectra, its effective receptive field.
+
+    Writes one HTML page, and every figure as SVG and PNG.
+    """
+    from seqbench.inspection import inspect as inspect_result
+    from seqbench.inspection import write_inspection
+    from seqbench.result import read_result
+    from seqbench.runner import Place
+
+    run = read_result(result)
+    place = Place(result.resolve().parent.parent.parent, data_dir, "cpu", threads)
+    with _interruptible("nothing was written"):
+        inspection = inspect_result(run, place, weights, examples)
+        page = write_inspection(inspection, output_dir or Path("inspected") / run.id)
+    Console().print(f"{page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def reproduce(  # noqa: PLR0913, PLR0917  (options)
     result: Annotated[Path, typer.Argument(help="The file of a result.")],
     weights: Annotated[
@@ -496,7 +598,7 @@ def reproduce(  # noqa: PLR0913, PLR0917  (options)
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="A directory with results.")],
+    directory: Annotated[str, typer.Argument(help="A directory with results, or its URL.")],
     plugins: Annotated[
         bool,
         typer.Option("--plugins", help="Hold published settings against the installed recipes."),
@@ -507,6 +609,7 @@ def verify(
     Exits with 1 if there is an error. A forgery that is consistent passes: only `reproduce` can
     tell (docs/submitting.md).
     """
+    from seqbench.files import location
     from seqbench.verify import Severity
     from seqbench.verify import verify as verify_results
 
@@ -515,7 +618,7 @@ def verify(
         from seqbench.recipes import check_recipe
 
         more = [check_recipe]
-    verification = verify_results(directory, more)
+    verification = verify_results(location(directory), more)
     for finding in verification.findings:
         typer.echo(str(finding))
     errors, warnings = (verification.count(each) for each in Severity)

@@ -9,17 +9,12 @@ from dataclasses import dataclass
 
 from seqbench.errors import SeqbenchError
 from seqbench.execute import Effort, works_of
-from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure_all
-from seqbench.resolve import Plan
-from seqbench.runner import batch_size, existing, prepare_device
+from seqbench.runner import batch_size, prepare_device
 from seqbench.schedule import Clock
-from seqbench.spec import TrainSpec, canonical_json
 from seqbench.suite import Suite
 from seqbench.verify.definition import definition_of
-
-_OF_LENGTH = TrainSpec()
-"""What decides how many steps there are and what they learn, not what one costs."""
+from seqbench.work import Work
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ def estimate(
     works, errors = works_of(suite, effort.place, seeds)
     prepare_device(effort.place)
     to_do = [effort.is_missing(work) for work in works]
-    kinds = {_kind(w.plan): w.plan for w, missing in zip(works, to_do, strict=True) if missing}
+    kinds = {w.kind: w.plan for w, missing in zip(works, to_do, strict=True) if missing}
     outcomes = measure_all(list(kinds.values()), effort.place, effort.jobs)
     measured = dict(zip(kinds, outcomes, strict=True))
     trials = {work.plan.spec.id for work in works if work.trial}
@@ -134,7 +129,7 @@ def estimate(
         Item(
             work=work,
             state="to do" if missing else _ended(work, effort),
-            measured=measured[_kind(work.plan)] if missing else None,
+            measured=measured[work.kind] if missing else None,
             trained=not work.trial and work.plan.spec.id in trials,
         )
         for work, missing in zip(works, to_do, strict=True)
@@ -142,17 +137,6 @@ def estimate(
     return Estimate(tuple(items), effort.jobs), errors
 
 
-def _kind(plan: Plan) -> str:
-    """What a step costs the same for."""
-    spec = plan.spec
-    length = {
-        name: getattr(_OF_LENGTH, name)
-        for name in ("learning_rate", "epochs", "max_steps", "schedule", "warmup_epochs")
-    }
-    costs = spec.train.model_copy(update=length) if spec.train else None
-    return canonical_json(spec.at_seed(0).model_copy(update={"train": costs}))
-
-
 def _ended(work: Work, effort: Effort) -> str:
-    result = existing(work.plan.spec, work.results_in(effort.place).output_dir)
+    result = work.result(effort.place)
     return result.status.value if result else ""

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from seqbench.dispatch import Orders, Watcher, dispatch
 from seqbench.errors import ConfigError, PluginError, SeqbenchError
-from seqbench.executors.local import Work, execute
+from seqbench.executors.local import LocalExecutor, slots
+from seqbench.home import Home
 from seqbench.resolve import Plan, resolve, resolve_child
-from seqbench.result import Result, Status, check_writable, write_result
-from seqbench.runner import RETRIED, Place, existing, orphaned, prepare_device
+from seqbench.result import Result, check_writable
+from seqbench.runner import Place, prepare_device
 from seqbench.spec import Request
 from seqbench.suite import Suite, requests_of
-
-
-class Watcher(Protocol):
-    """Is told how a suite goes; nothing it does feeds back."""
-
-    def start(self, total: int) -> None:
-        """So many runs are to be done now."""
-
-    def done(self, result: Result) -> None:
-        """One run has ended."""
+from seqbench.work import Work
 
 
 def jobs_at_once(asked: int | None, place: Place) -> int:
-    """How many runs are done at once: as many as asked, or as cores allow, or one on a GPU.
+    """How many runs are done at once: as many as asked, or as cores allow, or one on each GPU.
 
     Raises:
         ConfigError: less than one was asked.
@@ -39,32 +30,52 @@ def jobs_at_once(asked: int | None, place: Place) -> int:
         if asked < 1:
             raise ConfigError(f"--jobs cannot be {asked}: expected 1 or more")
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // place.threads) if place.device == "cpu" else 1
+    return slots(place)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How a suite is run: where, how many at once, whether failed runs are done again."""
+    """How a suite is run: where, how many at once, for how long, whether failed runs again.
+
+    ``time_limit`` is in seconds a run, all its sittings together; the suite's own if it is
+    ``None``. ``home`` is where Results are sent as they come.
+    """
 
     place: Place
     jobs: int
     watcher: Watcher
     retry_failed: bool = False
+    time_limit: float | None = None
+    home: Home | None = None
 
-    def execute(self, works: Iterable[Work]) -> list[SeqbenchError]:
+    @property
+    def orders(self) -> Orders:
+        """What holds for every run."""
+        return Orders(self.place, self.retry_failed, self.time_limit)
+
+    def execute(self, works: Sequence[Work]) -> list[SeqbenchError]:
         """Do those works that have left no Result yet; give what stopped some from being done."""
-        missing = [work for work in works if self.is_missing(work)]
-        self.watcher.start(len(missing))
-        return execute(missing, self.place, self.jobs, self.watcher.done)
+        executor = LocalExecutor(self.place, self.jobs, works)
+        watcher = _Sending(self.watcher, self.home) if self.home else self.watcher
+        return dispatch(works, executor, self.orders, watcher)
 
     def is_missing(self, work: Work) -> bool:
         """Whether a work is to be done: it has left no Result, or failed and is done again."""
-        output_dir = work.results_in(self.place).output_dir
-        result = existing(work.plan.spec, output_dir)
-        if result is None:
-            return True
-        return self.retry_failed and result.status in RETRIED
+        return self.orders.result(work) is None
+
+
+class _Sending:
+    """Sends every Result home as it comes, and tells another watcher."""
+
+    def __init__(self, watcher: Watcher, home: Home) -> None:
+        self.start, self.show = watcher.start, watcher.show
+        self._watcher = watcher
+        self._home = home
+
+    def done(self, result: Result) -> None:
+        """One run has ended. What cannot be sent now is sent with the next."""
+        self._home.send()
+        self._watcher.done(result)
 
 
 def run_suite(
@@ -76,20 +87,20 @@ def run_suite(
     leave no Result: the errors are given back.
 
     Raises:
-        SeqbenchError: the suite names what there is not, the device is not there, or a Result
-            cannot be written or read.
+        SeqbenchError: the suite names what there is not, the device is not there, the output
+            directory cannot be written, or the Result of a trial cannot be read.
 
     """
     requests, errors = _resolvable(requests_of(suite, seeds))
+    if effort.time_limit is None:
+        effort = dataclasses.replace(effort, time_limit=suite.time_limit_seconds)
     prepare_device(effort.place)
     check_writable(effort.place.output_dir)
     trials = _trials(suite, requests)
     if trials:
         candidates = itertools.chain.from_iterable(trials.values())
-        errors += effort.execute(Work(plan, trial=True) for plan in candidates)
-    works = _runs(suite, requests, trials, effort.place)
-    for _, generation in itertools.groupby(works, key=lambda work: work.plan.generation):
-        errors += effort.execute([work for work in generation if not _orphaned(work, effort)])
+        errors += effort.execute([Work(plan, trial=True) for plan in candidates])
+    errors += effort.execute(_runs(suite, requests, trials, effort.place))
     return list({str(error): error for error in errors}.values())
 
 
@@ -123,17 +134,6 @@ def _runs(
     plans += [parent for plan in plans if (parent := plan.parent)]
     distinct = {plan.spec.id: plan for plan in plans}
     return [Work(plan) for plan in sorted(distinct.values(), key=lambda plan: plan.generation)]
-
-
-def _orphaned(work: Work, effort: Effort) -> bool:
-    """Whether the parent of a run ended badly; it is the run's end too, and is written down."""
-    plan, place = work.plan, effort.place
-    parent = existing(plan.parent.spec, place.output_dir) if plan.parent else None
-    if parent is None or parent.status is Status.OK:
-        return False
-    if effort.is_missing(work):
-        write_result(orphaned(plan, place, parent), place.output_dir)
-    return True
 
 
 def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchError]]:
@@ -188,9 +188,7 @@ def _chosen(suite: Suite, request: Request, tried: dict[str, list[Plan]], place:
     trials = tried.get(_regardless_of_seed(request), [])
     if not trials:
         return resolve(request)
-    results = [
-        existing(plan.spec, Work(plan, trial=True).results_in(place).output_dir) for plan in trials
-    ]
+    results = [Work(plan, trial=True).result(place) for plan in trials]
     best = max(range(len(trials)), key=lambda index: (_merit(results[index]), -index))
     plan = resolve(_candidates(suite, request)[best])
     ids = tuple(trial.spec.id for trial in trials)

@@ -19,13 +19,14 @@ from statistics import fmean
 import torch
 
 from seqbench.cost import measure_inference
-from seqbench.executors.local import describe, die_with_parent, modules_of
+from seqbench.executors.local import die_with_parent
 from seqbench.flops import count_flops
 from seqbench.resolve import Plan
 from seqbench.result import Epoch
-from seqbench.runner import Bench, Place, prepare
+from seqbench.runner import Bench, Place, describe, prepare
 from seqbench.task import Split
 from seqbench.train import autocast, fit
+from seqbench.work import modules_of
 
 _WARM_UP_STEPS = 3
 _FEWEST_STEPS, _MOST_STEPS = 5, 50

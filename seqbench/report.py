@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from seqbench.registry import Entry
 from seqbench.result import Result, Status, Weights, result_path
 from seqbench.spec import canonical_json
+from seqbench.status import DirectoryStatus, Run
 from seqbench.suite import load_suite, suite_names
 
 if TYPE_CHECKING:
     from seqbench.compare import Comparison, Runs
     from seqbench.conformance.rule import Outcome
+    from seqbench.dispatch import Underway
     from seqbench.estimate import Estimate, Item
     from seqbench.reproduce import Reproduction
     from seqbench.resolve import Plan
@@ -243,18 +247,58 @@ def _row(items: Sequence[Item]) -> Iterator[str]:
     yield amount(first.measured.peak_bytes if first.measured else None, "B")
 
 
+def status_parts(found: DirectoryStatus, *, every: bool = False) -> Iterator[RenderableType]:
+    """How many runs of a directory are in which state, and each that needs a look or is going."""
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    trials = f"; trials of searches ended: {found.trials}" if found.trials else ""
+    yield f"{len(found.runs)} runs: {counts or 'none'}{trials}"
+    shown = [run for run in found.runs if every or run.state not in {Status.OK, Status.EVALUATED}]
+    if shown:
+        yield runs_table("", shown)
+
+
+def runs_table(title: str, runs: Iterable[Run]) -> Table:
+    """Runs and how far they are, a row each; columns without anything to say are left out."""
+    columns = ("run", "state", "epoch", "val", "examples/s", "left")
+    rows = [tuple(_cells(run)) for run in runs]
+    told = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    table = titled(title, *(columns[i] for i in told))
+    for row in rows:
+        table.add_row(*(escape(row[i]) for i in told))
+    return table
+
+
+def _cells(run: Run) -> Iterator[str]:
+    from seqbench.boards.text import duration
+
+    at = run.position
+    yield f"{run.task}, {run.model}, seed {run.seed}" if run.task else run.id
+    heard = "" if run.heard_seconds is None else f", heard of {duration(run.heard_seconds)} ago"
+    yield f"{run.state}{heard}{f': {run.note}' if run.note else ''}"
+    if at is None:
+        yield from ("", "", "", "")
+        return
+    yield f"{at.epoch}/{at.epochs}" if at.epochs else ""
+    yield "" if at.val_score is None else f"{at.val_score:.4f}"
+    yield "" if at.examples_per_second is None else f"{at.examples_per_second:,.0f}"
+    yield duration(at.seconds_left) if at.seconds_left and run.state == "running" else ""
+
+
 class Counter:
     """Says one line for each run of a suite as it ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._done = 0
+        self._done = self._total = 0
 
     def start(self, total: int) -> None:
         """So many runs are to be done now."""
         self._done, self._total = 0, total
         if total:
             self._console.print(f"{total} runs to do", highlight=False)
+
+    def show(self, underway: Sequence[Underway], waiting: int) -> None:
+        """Say nothing: a line that is printed cannot change."""
 
     def done(self, result: Result) -> None:
         """One run has ended."""
@@ -267,3 +311,40 @@ class Counter:
             markup=False,
             soft_wrap=True,
         )
+
+
+class LiveTable(Counter):
+    """The same, above a table of the runs that are being done now."""
+
+    def __init__(self, console: Console, live: Live) -> None:
+        super().__init__(console)
+        self._live = live
+
+    def show(self, underway: Sequence[Underway], waiting: int) -> None:
+        """Put the table up to date, as many rows as there is room for."""
+        room = max(1, self._console.size.height - 8)
+        title = f"{self._done} of {self._total} ended, {len(underway)} running, {waiting} waiting"
+        self._live.update(runs_table(title, map(_underway, underway[:room])), refresh=True)
+
+
+def _underway(item: Underway) -> Run:
+    spec = item.work.plan.spec
+    return Run(
+        id=spec.id,
+        state="running",
+        task=f"{spec.task.title}{spec.origin_title}",
+        model=f"{spec.model.name}:{item.work.plan.origin.preset}",
+        seed=spec.seed,
+        position=item.position,
+        note="elsewhere" if item.elsewhere else "",
+    )
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Counter]:
+    """What shows how a suite goes: a live table on a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        yield Counter(console)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield LiveTable(console, live)

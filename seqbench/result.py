@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import math
@@ -10,7 +11,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -18,9 +19,13 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from seqbench.errors import OutputError, ResultError
+from seqbench.files import Location, files_below
 from seqbench.spec import Frozen, RunSpec, Signature, canonical_json
 
 SCHEMA_VERSION = 1
+
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Status(StrEnum):
@@ -38,6 +43,9 @@ class Status(StrEnum):
     OOM = "oom"
     TRIAL = "trial"
 
+
+RETRIED = (Status.FAILED, Status.OOM, Status.TIMEOUT)
+"""How a run may have ended for reasons that lie outside its spec."""
 
 Learned = dict[str, tuple[float, ...]]
 """Quantities that a network learns and that mean something by themselves, layer by layer."""
@@ -222,7 +230,7 @@ class Result(Frozen):
     """The outcome of one RunSpec.
 
     ``learned`` is of the weights that were tested. ``rate_change`` is there if the parent's task
-    has another sampling rate.
+    has another sampling rate, ``time_limit_seconds`` if the run was ended by it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -231,6 +239,7 @@ class Result(Frozen):
     origin: Origin
     status: Status
     error: str | None = None
+    time_limit_seconds: float | None = None
     metric: Metric
     signature: Signature | None = None
     chosen_epoch: int | None = None
@@ -292,9 +301,34 @@ def write_result(result: Result, directory: Path) -> Path:
 
     """
     path = directory / result.path
-    text = json.dumps(result.sealed().model_dump(mode="json"), indent=1, allow_nan=False)
-    write_atomically(path, text.encode() + b"\n")
+    write_atomically(path, _file_content(result))
     return path
+
+
+def leave_result(result: Result, directory: Path) -> Result:
+    """Write a result unless one that stays is there; give the one that is there then.
+
+    What stays is never written over, whoever else is writing: only a run that failed for reasons
+    outside its spec is replaced.
+
+    Raises:
+        OutputError: the directory cannot be written.
+        ResultError: what is there is damaged.
+
+    """
+    path = directory / result.path
+    if create(path, _file_content(result)):
+        return result
+    there = read_result(path)
+    if there.status not in RETRIED:
+        return there
+    write_result(result, directory)
+    return result
+
+
+def _file_content(result: Result) -> bytes:
+    text = json.dumps(result.sealed().model_dump(mode="json"), indent=1, allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -305,20 +339,71 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        written = _write_beside(path, content)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            written.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Write a new file, whole or not at all; false if there is a file already.
+
+    One of several who try at once succeeds. That holds on NFS too, where link(2) is atomic and may
+    yet report failure after success, which the number of links then tells (open(2), O_EXCL). On a
+    file system without links several may succeed, and the last one's content stays.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    """
+    try:
+        written = _write_beside(path, content)
+        try:
+            return _linked(written, path)
+        finally:
+            written.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _linked(written: Path, path: Path) -> bool:
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        return written.stat().st_nlink == 2
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        written.replace(path)
+    return True
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    """A file of another name in the same directory, safely on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left of writing files; nobody may be writing them now."""
+    for left in folder.glob(f".{name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def check_writable(directory: Path) -> None:
@@ -333,13 +418,21 @@ def check_writable(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        raise unwritable(directory, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full."""
+    return error.errno in _FULL
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """What is said where a file cannot be written."""
     return OutputError(
         f"cannot write {path}: {error.strerror}",
-        "choose a directory you may write to, with --output-dir",
+        "make room; the same command continues where this one ended"
+        if is_full(error)
+        else "choose a directory you may write to, with --output-dir",
     )
 
 
@@ -351,8 +444,18 @@ def read_result(path: Path) -> Result:
             version newer than this seqbench knows.
 
     """
+    return parse_result(str(path), path.read_bytes)
+
+
+def parse_result(path: str, read: Callable[[], bytes]) -> Result:
+    """``read_result`` of a file that is read in another way; ``path`` is what users call it.
+
+    Raises:
+        ResultError: as ``read_result``.
+
+    """
     try:
-        text = path.read_bytes()
+        text = read()
         data = json.loads(text)
     except (OSError, ValueError) as error:
         raise ResultError(
@@ -384,12 +487,12 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def read_results(directory: Path) -> tuple[list[Result], list[ResultError]]:
+def read_results(directory: Location) -> tuple[list[Result], list[ResultError]]:
     """All results below ``directory``, by path, and an error for each file that is none."""
     results, errors = [], []
-    for path in sorted(directory.glob("results/**/*.json")):
+    for file in files_below(directory, "results"):
         try:
-            results.append(read_result(path))
+            results.append(parse_result(file.name, file.read))
         except ResultError as error:
             errors.append(error)
     return results, errors

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seqbench.allocator import keep_freed_memory
+from seqbench.checkpoint import Checkpoints
 from seqbench.cost import PeakMemory, measure_inference
-from seqbench.errors import ConfigError, ModelError, ResultError
+from seqbench.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    OutputError,
+    ResultError,
+    SeqbenchError,
+)
 from seqbench.flops import count_flops
+from seqbench.lease import BusyError, LostError
 from seqbench.model import Adaptable, Model, load_model
 from seqbench.provenance import now, provenance
 from seqbench.resolve import Plan, config_from
 from seqbench.result import (
+    RETRIED,
     Cost,
     Data,
     Metric,
@@ -27,15 +38,18 @@ from seqbench.result import (
     RateChange,
     Result,
     Status,
-    check_writable,
+    is_full,
     read_result,
+    remove_unfinished,
     result_path,
     score_of,
-    write_result,
+    unwritable,
 )
+from seqbench.sitting import Sitting, folder_of, sitting
 from seqbench.spec import RunSpec, TrainSpec
 from seqbench.task import FitData, Split, Task, fingerprint, load_task
 from seqbench.train import (
+    Audience,
     Diverged,
     Fitted,
     Job,
@@ -52,10 +66,10 @@ from seqbench.weights import WeightsFile, load_weights, read_weights, save_weigh
 EVALUATION_BATCH_SIZE = 64
 """Examples a batch where weights are evaluated, so that no training says how many."""
 
-RETRIED = (Status.FAILED, Status.OOM, Status.TIMEOUT)
-"""How a run may have ended for reasons that lie outside its spec."""
+REFUSALS = (ConfigError, DataError, OutputError, ResultError, BusyError, LostError)
+"""Why a run may not be done here and now; that says nothing of the run, and leaves no Result."""
 
-_CHECKPOINT = "last.ckpt"
+_TRIALS = "trials"
 _WEIGHTS = "weights.safetensors"
 
 
@@ -74,8 +88,13 @@ class Place:
 
 
 def batch_size(spec: RunSpec) -> int:
-    """Examples a batch, in training and evaluation."""
-    return EVALUATION_BATCH_SIZE if spec.train is None else spec.train.batch_size
+    """Examples that pass the network together, in training and evaluation."""
+    return EVALUATION_BATCH_SIZE if spec.train is None else spec.train.examples_at_once
+
+
+def results_in(place: Place, *, trial: bool) -> Path:
+    """Where Results go: those of trials are kept apart."""
+    return place.output_dir / _TRIALS if trial else place.output_dir
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,7 @@ class Bench:
     folder: Path
     memory: PeakMemory
     rate_change: RateChange | None = None
+    seat: Sitting | None = None
     started_at: str = field(default_factory=now)
     started: float = field(default_factory=time.perf_counter)
 
@@ -102,7 +122,7 @@ class Bench:
 
     @property
     def batch_size(self) -> int:
-        """Examples a batch, in training and evaluation."""
+        """Examples that pass the network together, in training and evaluation."""
         return batch_size(self.plan.spec)
 
     @property
@@ -122,16 +142,47 @@ class Bench:
         return Job(
             spec=self.train_spec,
             seed=self.plan.spec.seed,
-            run_id=self.plan.spec.id,
             device=self.device,
-            checkpoint=self.folder / _CHECKPOINT,
-            data_sha256=self.fit_sha256,
+            checkpoints=Checkpoints(self.folder, self.plan.spec.id, self.fit_sha256, self.seat),
             memory=self.memory,
         )
 
     def evaluate(self, split: Split) -> tuple[list[float], float]:
         """The score of every example of a split, and the mean loss."""
         return evaluate(self.network, self.task, split, self.batch_size, self.precision)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a plan becomes a Result below a directory: made ready, then done."""
+
+    plan: Plan
+    place: Place
+    directory: Path
+    ready: Callable[[], Bench | Result]
+    do: Callable[[Bench], Result]
+
+    def there(self) -> Result | None:
+        """The Result that stays, if there is one."""
+        result = existing(self.plan.spec, self.directory)
+        return None if result is None or result.status in RETRIED else result
+
+    def go(self, seat: Sitting) -> Result:
+        """Make ready and do."""
+        bench = self.ready()
+        if isinstance(bench, Result):
+            return bench
+        seat.begin(bench.task.metric, str(bench.device))
+        return self.do(replace(bench, seat=seat))
+
+
+def _way(plan: Plan, place: Place, progress: Progress | None, *, trial: bool) -> _Way:
+    ready, do = (
+        (partial(prepare, plan, place), partial(_trial, progress=progress))
+        if trial
+        else (partial(_ready, plan, place, progress), partial(_run, progress=progress))
+    )
+    return _Way(plan, place, results_in(place, trial=trial), ready, do)
 
 
 def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
@@ -141,17 +192,11 @@ def run(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
     directory is run before; where it ends badly, so does the run.
 
     Raises:
+        BusyError: another process is doing it, or its parent.
         SeqbenchError: the run cannot be done as asked; no Result is written.
 
     """
-    result = _once(
-        plan,
-        place.output_dir,
-        lambda: _ready(plan, place, progress),
-        lambda bench: _run(bench, progress),
-    )
-    (_folder(plan.spec, place) / _CHECKPOINT).unlink(missing_ok=True)
-    return result
+    return _once(_way(plan, place, progress, trial=False), _Way.go)
 
 
 def run_trial(plan: Plan, place: Place, progress: Progress | None = None) -> Result:
@@ -160,39 +205,79 @@ def run_trial(plan: Plan, place: Place, progress: Progress | None = None) -> Res
     The checkpoint stays, so that ``run`` of the same spec goes on from the end of training.
 
     Raises:
+        BusyError: another process is doing it.
         SeqbenchError: the run cannot be done as asked; no Result is written.
 
     """
-    directory = place.output_dir / "trials"
-    return _once(
-        plan, directory, lambda: prepare(plan, place), lambda bench: _trial(bench, progress)
-    )
+    return _once(_way(plan, place, progress, trial=True), _Way.go)
+
+
+def attempt(
+    plan: Plan, place: Place, progress: Progress | None = None, *, trial: bool = False
+) -> Result:
+    """``run`` or ``run_trial``, where whatever a plugin raises is a Result too.
+
+    Raises:
+        SeqbenchError: one of ``REFUSALS``: it cannot be done here and now; no Result is written.
+
+    """
+    return _once(_way(plan, place, progress, trial=trial), _guarded)
 
 
 def run_evaluation(plan: Plan, place: Place, file: WeightsFile) -> Result:
     """Validate and test weights that are there, or give the Result of having done so before.
 
     Raises:
+        BusyError: another process is doing it.
         SeqbenchError: it cannot be done as asked, or the weights do not fit; no Result is written.
 
     """
     if plan.spec.weights_sha256 != file.sha256:
         raise ConfigError(f"run {plan.spec.id} is not of the weights {file.weights.file}")
-    return _once(plan, place.output_dir, lambda: _prepare_weights(plan, place, file), _evaluated)
+    ready = partial(_prepare_weights, plan, place, file)
+    return _once(_Way(plan, place, place.output_dir, ready, _evaluated), _Way.go)
 
 
-def _once(
-    plan: Plan, directory: Path, ready: Callable[[], Bench | Result], do: Callable[[Bench], Result]
-) -> Result:
-    """The Result that is in a directory, or else one made there."""
-    done = existing(plan.spec, directory)
-    if done is not None and done.status not in RETRIED:
+def _once(way: _Way, go: Callable[[_Way, Sitting], Result]) -> Result:
+    """The Result that is in a directory, or else one made there while nobody else does."""
+    spec, output_dir = way.plan.spec, way.place.output_dir
+    if done := way.there():
         return done
-    bench = ready()
-    check_writable(directory)
-    result = bench if isinstance(bench, Result) else do(bench)
-    write_result(result, directory)
-    return result
+    with sitting(output_dir, spec, way.plan.origin) as seat:
+        if done := way.there():  # another process has made it meanwhile
+            return done
+        path = way.directory / result_path(spec)
+        remove_unfinished(path.parent, path.name)
+        result = seat.leave(go(way, seat), way.directory)
+        if result.status is not Status.TRIAL and result.status not in RETRIED:
+            Checkpoints(folder_of(output_dir, spec.id), spec.id, "").clear()
+        return result
+
+
+def _guarded(way: _Way, seat: Sitting) -> Result:
+    """Go, and make of whatever goes wrong with the run its Result."""
+    started = time.monotonic()
+    try:
+        return way.go(seat)
+    except REFUSALS:
+        raise
+    except Exception as error:  # whatever a plugin raises must not lose the other runs
+        if isinstance(error, OSError) and is_full(error):
+            raise unwritable(way.place.output_dir, error) from error
+        traceback.print_exc()  # goes to run.log
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        status = Status.OOM if is_memory else Status.FAILED
+        seconds = time.monotonic() - started
+        return failure(way.plan, way.place, status, describe(error), seconds)
+
+
+def describe(error: BaseException) -> str:
+    """An error in a few lines: type, message, and the place it was raised at."""
+    if isinstance(error, SeqbenchError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+    return f"{type(error).__name__}: {error} ({place})"
 
 
 def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Result:
@@ -218,17 +303,35 @@ def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsF
         if result.status is not Status.OK:
             return result
     if not path.exists():  # its Result was kept without them: train again, and test nothing
-        bench = _ready(plan, place, progress)
-        fitted = bench if isinstance(bench, Result) else _fit(bench, progress)
-        if isinstance(fitted, Result):
-            return fitted
-        save_weights(path, fitted.weights, plan.spec.id)
+        with sitting(place.output_dir, plan.spec, plan.origin) as seat:
+            if bad := _trained_again(plan, place, progress, seat):
+                return bad
     file = read_weights(path)
     if file.weights.run != plan.spec.id:
         raise ConfigError(
             f"{path} holds no weights of run {plan.spec.id}", "delete it and the run is done again"
         )
     return file
+
+
+def _trained_again(
+    plan: Plan, place: Place, progress: Progress | None, seat: Sitting
+) -> Result | None:
+    """Write the weights that a run has chosen; gives the Result of one that does not get there."""
+    path = _weights_path(plan.spec, place)
+    if path.exists():  # another process has written them meanwhile
+        return None
+    bench = _ready(plan, place, progress)
+    if isinstance(bench, Result):
+        return bench
+    seat.begin(bench.task.metric, str(bench.device))
+    bench = replace(bench, seat=seat)
+    fitted = _fit(bench, progress)
+    if isinstance(fitted, Result):
+        return fitted
+    save_weights(path, fitted.weights, plan.spec.id)
+    bench.job.checkpoints.clear()
+    return None
 
 
 def _run(bench: Bench, progress: Progress | None) -> Result:
@@ -254,7 +357,8 @@ def _trial(bench: Bench, progress: Progress | None) -> Result:
 def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
     """The outcome of training, or the Result of one that diverged."""
     try:
-        return fit(bench.network, bench.task, bench.data, bench.job, progress)
+        audience = Audience(progress, bench.seat)
+        return fit(bench.network, bench.task, bench.data, bench.job, audience)
     except Diverged as error:
         return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
 
@@ -307,7 +411,8 @@ def prepare(plan: Plan, place: Place) -> Bench:
             f"{spec.model.name}, made for {spec.tasks[-1].title}, cannot be used on "
             f"{spec.task.title}: {str(error).splitlines()[0]}"
         ) from error
-    return Bench(plan, task, data, network, device, _folder(spec, place), memory, rate_change)
+    folder = folder_of(place.output_dir, spec.id)
+    return Bench(plan, task, data, network, device, folder, memory, rate_change)
 
 
 def _network(spec: RunSpec, place: Place) -> tuple[Model, RateChange | None]:
@@ -359,12 +464,8 @@ def _prepare_weights(plan: Plan, place: Place, file: WeightsFile) -> Bench:
     return replace(bench, plan=replace(plan, origin=origin))
 
 
-def _folder(spec: RunSpec, place: Place) -> Path:
-    return place.output_dir / "checkpoints" / spec.id
-
-
 def _weights_path(spec: RunSpec, place: Place) -> Path:
-    return _folder(spec, place) / _WEIGHTS
+    return folder_of(place.output_dir, spec.id) / _WEIGHTS
 
 
 def prepare_device(place: Place) -> torch.device:
@@ -472,7 +573,8 @@ def _cost(bench: Bench, test: Split, fitted: Fitted | None) -> Cost:
 def _training_cost(bench: Bench, fitted: Fitted) -> dict[str, float]:
     seconds = sum(point.train_seconds for point in fitted.curve)
     epochs = len(fitted.curve)
-    examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * bench.batch_size)
+    batch_size = bench.train_spec.batch_size
+    examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * batch_size)
     return {"train_seconds": seconds, "examples_per_second": examples / seconds}
 
 
@@ -532,17 +634,20 @@ def failure(plan: Plan, place: Place, status: Status, error: str, seconds: float
 def orphaned(plan: Plan, place: Place, parent: Result) -> Result:
     """The Result of a run whose parent has no weights to give."""
     said = f": {parent.error}" if parent.error else ""
-    return failure(plan, place, parent.status, f"the parent {parent.id} {parent.status}{said}", 0.0)
+    result = failure(
+        plan, place, parent.status, f"the parent {parent.id} {parent.status}{said}", 0.0
+    )
+    return result.model_copy(update={"time_limit_seconds": parent.time_limit_seconds})
 
 
-def record_failure(plan: Plan, place: Place, status: Status, error: str, seconds: float) -> Result:
-    """Write the Result of a run that failed, unless it left one after all."""
-    try:
-        done = existing(plan.spec, place.output_dir)
-    except ResultError:
-        done = None
-    if done is not None and done.status not in RETRIED:
-        return done
-    result = failure(plan, place, status, error, seconds)
-    write_result(result, place.output_dir)
-    return result
+def record_failure(result: Result, place: Place, *, trial: bool = False) -> Result:
+    """Write the Result of a run that failed, unless it left one after all.
+
+    Raises:
+        BusyError: another process is doing the run.
+        OutputError: it cannot be written.
+        ResultError: there is a Result, but it is damaged.
+
+    """
+    with sitting(place.output_dir, result.spec, result.origin) as seat:
+        return seat.leave(result, results_in(place, trial=trial))

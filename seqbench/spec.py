@@ -148,18 +148,35 @@ class TrainSpec(Frozen):
     warm-up come before the schedule. ``gradient_clip`` bounds the norm of all gradients together.
     Weight decay is the optimiser's own (L2 in the gradient for ``adam``, decoupled for ``adamw``)
     and touches only what the model's parameter groups let it touch.
+
+    With a ``micro_batch_size`` a batch passes the network in parts of so many examples, which
+    takes less memory: the gradient of a step is then the mean of theirs, each weighted by its
+    examples. That is the gradient of the whole batch up to rounding, except in networks that look
+    across a batch (batch normalisation), and where examples have different numbers of scored steps.
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.0
     batch_size: PositiveInt = 64
+    micro_batch_size: PositiveInt | None = None
     epochs: PositiveInt = 20
     max_steps: PositiveInt | None = None
     schedule: Schedule = Constant()
     warmup_epochs: NonNegativeFloat = 0.0
     gradient_clip: PositiveFloat | None = None
     precision: Literal["float32", "bfloat16-mixed"] = "float32"
+
+    @model_validator(mode="after")
+    def _a_part_of_a_batch(self) -> Self:
+        if self.micro_batch_size and self.micro_batch_size > self.batch_size:
+            raise ValueError("`micro_batch_size` cannot be more than `batch_size`")
+        return self
+
+    @property
+    def examples_at_once(self) -> int:
+        """How many examples pass the network together."""
+        return self.micro_batch_size or self.batch_size
 
 
 class RunSpec(Frozen):

@@ -9,7 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, JsonValue, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.spec import Frozen, Request
@@ -54,12 +61,15 @@ class Suite(Frozen):
 
     ``search`` maps a path (``train.learning_rate``) to the values that are tried, by validation
     score at the first seed, for every model without a published recipe for the task.
+    ``time_limit_seconds`` ends a run that hangs or takes far too long; it is no budget, for which
+    there are steps and epochs.
     """
 
     name: str
     description: str
     seeds: tuple[int, ...] = Field(min_length=1)
     threads: PositiveInt = 1
+    time_limit_seconds: PositiveFloat | None = None
     search: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
     runs: tuple[Block, ...] = Field(min_length=1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import logging
 import math
 import time
@@ -12,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
@@ -20,10 +18,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from seqbench.cost import PeakMemory
-from seqbench.errors import ResultError
 from seqbench.model import Model
-from seqbench.result import Epoch, Learned, write_atomically
+from seqbench.result import Epoch, Learned
 from seqbench.schedule import Clock, learning_rate_factor
 from seqbench.spec import TrainSpec
 from seqbench.task import FitData, Split, Task
@@ -44,6 +42,23 @@ class Progress(Protocol):
         """An epoch has ended."""
 
 
+class Audience:
+    """Several that watch one training."""
+
+    def __init__(self, *watchers: Progress | None) -> None:
+        self._watchers = [watcher for watcher in watchers if watcher]
+
+    def step(self, done: int, total: int) -> None:
+        """``done`` of ``total`` optimiser steps are made."""
+        for watcher in self._watchers:
+            watcher.step(done, total)
+
+    def epoch(self, point: Epoch) -> None:
+        """An epoch has ended."""
+        for watcher in self._watchers:
+            watcher.epoch(point)
+
+
 class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
     """The loss stopped being finite; carries the learning curve up to there."""
 
@@ -54,14 +69,12 @@ class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
 
 @dataclass(frozen=True)
 class Job:
-    """What ``fit`` is asked to do: how to train, from which seed, for which run on which data."""
+    """What ``fit`` is asked to do: how to train, from which seed, where, going on from what."""
 
     spec: TrainSpec
     seed: int
-    run_id: str
     device: torch.device
-    checkpoint: Path
-    data_sha256: str
+    checkpoints: Checkpoints
     memory: PeakMemory
 
 
@@ -208,12 +221,18 @@ class Learner(LightningModule):
         for group in self.optimizer.param_groups:
             group["lr"] = self.job.spec.learning_rate * group["scale"] * factor
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Do nothing after the forward pass: ``training_step`` adds up gradients in it."""
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one batch, with the network's own penalty."""
+        """Loss of one batch, or of its last micro-batch when those before are done with."""
+        self.optimizer.zero_grad()
         x, y = batch
-        loss: Tensor = self.task.loss(self.network(self.task.encode(x)), y)
-        self._loss_sum += loss.detach() * len(y)
-        self._examples += len(y)
+        size = self.job.spec.examples_at_once
+        *before, last = zip(torch.split(x, size), torch.split(y, size), strict=True)
+        for part in before:
+            self._loss(*part, of=len(y)).backward()
+        loss = self._loss(*last, of=len(y))
         if batch_idx % _LOSS_CHECK_STEPS == 0 and not math.isfinite(float(self._loss_sum)):
             raise Diverged(
                 f"the training loss is not finite at step {self.steps_done + batch_idx + 1}",
@@ -221,13 +240,22 @@ class Learner(LightningModule):
             )
         if self.progress:
             self.progress.step(self.steps_done + batch_idx + 1, self.clock.total_steps)
-        return loss + self.network.penalty()
+        return loss
+
+    def _loss(self, x: Tensor, y: Tensor, *, of: int) -> Tensor:
+        """What some of the examples of a batch add to its loss, with the network's own penalty."""
+        loss: Tensor = self.task.loss(self.network(self.task.encode(x)), y)
+        self._loss_sum += loss.detach() * len(y)
+        self._examples += len(y)
+        loss = loss + self.network.penalty()
+        return loss if len(y) == of else loss * (len(y) / of)
 
     def on_train_epoch_end(self) -> None:
         """Validate, remember the weights if they are the best, and save where we are."""
         seconds = time.perf_counter() - self._started
+        spec = self.job.spec
         scores, val_loss = evaluate(
-            self.network, self.task, self.val, self.job.spec.batch_size, self.job.spec.precision
+            self.network, self.task, self.val, spec.examples_at_once, spec.precision
         )
         epoch = len(self.curve) + 1
         mean = math.fsum(scores) / len(scores)
@@ -275,13 +303,15 @@ def _finite(value: float) -> float | None:
 def fit(
     network: Model, task: Task, data: FitData, job: Job, progress: Progress | None = None
 ) -> Fitted:
-    """Train until the budget is used up; continue from the checkpoint of ``job`` if there is one.
+    """Train until the budget is used up, going on from the last checkpoint if there is one.
 
-    The checkpoint stays when training is complete, so that calling again gives the same at once.
+    Checkpoints stay when training is complete, so that calling again gives the same at once.
 
     Raises:
         Diverged: the loss is not finite.
-        ResultError: the checkpoint is damaged or of another run.
+        LostError: the run is another process's by now.
+        OutputError: a checkpoint cannot be written.
+        ResultError: the checkpoint is of another run, or was made on other data.
 
     """
     learner = Learner(network, task, data, job)
@@ -323,51 +353,29 @@ def _train(learner: Learner, job: Job, steps: int) -> None:
 
 
 def save_checkpoint(learner: Learner) -> None:
-    """Write where training stands, atomically."""
-    buffer = io.BytesIO()
-    state = {
-        "run_id": learner.job.run_id,
-        "data_sha256": learner.job.data_sha256,
-        "peak_bytes": learner.peak_bytes,
-        "network": learner.network.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "curve": [point.model_dump() for point in learner.curve],
-        "best": learner.best,
-        "best_scores": learner.best_scores,
+    """Write where training stands."""
+    tensors = {f"network.{name}": value for name, value in learner.network.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in learner.best.items()}
+    tensors |= {f"optimizer.{n}": v for n, v in optimizer_tensors(learner.optimizer).items()}
+    tensors["best_scores"] = torch.tensor(learner.best_scores, dtype=torch.float64)
+    facts = {
+        "curve": [point.model_dump(mode="json") for point in learner.curve],
         "chosen_epoch": learner.chosen_epoch,
+        "peak_bytes": learner.peak_bytes,
     }
-    torch.save(state, buffer)
-    write_atomically(learner.job.checkpoint, buffer.getvalue())
+    learner.job.checkpoints.save(len(learner.curve), Checkpoint(tensors, facts))
 
 
 def load_checkpoint(learner: Learner) -> None:
-    """Take up training where the checkpoint stands; without one, do nothing."""
-    path = learner.job.checkpoint
-    if not path.exists():
+    """Take up training where the newest good checkpoint stands; without one, do nothing."""
+    checkpoint = learner.job.checkpoints.load()
+    if checkpoint is None:
         return
-    try:
-        state = torch.load(path, map_location=learner.job.device, weights_only=True)
-        run_id, data_sha256 = state["run_id"], state["data_sha256"]
-    except Exception as error:
-        raise ResultError(
-            f"the checkpoint {path} cannot be read: {type(error).__name__}: {error}",
-            "delete it and the run starts from the beginning",
-        ) from error
-    if run_id != learner.job.run_id:
-        raise ResultError(
-            f"the checkpoint {path} is of run {run_id}, expected {learner.job.run_id}",
-            "delete it and the run starts from the beginning",
-        )
-    if data_sha256 != learner.job.data_sha256:
-        raise ResultError(
-            f"the checkpoint {path} was made on other data ({data_sha256[:8]}) than there are now "
-            f"({learner.job.data_sha256[:8]})",
-            "use another --output-dir, or delete it and the run starts from the beginning",
-        )
-    learner.network.load_state_dict(state["network"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.curve = [Epoch.model_validate(point) for point in state["curve"]]
-    learner.best = state["best"]
-    learner.best_scores = state["best_scores"]
-    learner.chosen_epoch = state["chosen_epoch"]
-    learner.peak_bytes = state["peak_bytes"]
+    device, facts = learner.job.device, checkpoint.facts
+    learner.network.load_state_dict(checkpoint.below("network."))
+    restore_optimizer(learner.optimizer, checkpoint.below("optimizer."))
+    learner.best = {name: value.to(device) for name, value in checkpoint.below("best.").items()}
+    learner.best_scores = checkpoint.tensors["best_scores"].tolist()
+    learner.curve = [Epoch.model_validate(point) for point in facts["curve"]]
+    learner.chosen_epoch = facts["chosen_epoch"]
+    learner.peak_bytes = facts["peak_bytes"]

@@ -337,7 +337,7 @@ def test_interrupt_says_how_to_go_on(stop, tmp_path):
         # pytest-xdist's workers ignore SIGINT, and a process inherits that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    while not list(tmp_path.glob("checkpoints/*/last.ckpt")):
+    while not list(tmp_path.glob("checkpoints/*/epoch-*.safetensors")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(stop)
@@ -358,7 +358,7 @@ def test_killed_run_continues(tmp_path):
     broken = subprocess.Popen(
         [*command, str(tmp_path / "broken")], env=environment, stdout=subprocess.PIPE
     )
-    while not list((tmp_path / "broken").glob("checkpoints/*/last.ckpt")):
+    while not list((tmp_path / "broken").glob("checkpoints/*/epoch-*.safetensors")):
         assert broken.poll() is None
         time.sleep(0.01)
     broken.send_signal(signal.SIGKILL)

@@ -45,6 +45,9 @@ class Silent:
     def start(self, total):
         pass
 
+    def show(self, underway, waiting):
+        pass
+
     def done(self, result):
         pass
 

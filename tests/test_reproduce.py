@@ -214,7 +214,7 @@ def test_a_killed_reproduction_continues(tmp_path):
     command += ["--output-dir", str(tmp_path / "again")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     broken = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    while not list(tmp_path.glob("again/checkpoints/*/last.ckpt")):
+    while not list(tmp_path.glob("again/checkpoints/*/epoch-*.safetensors")):
         assert broken.poll() is None
         time.sleep(0.01)
     broken.send_signal(signal.SIGKILL)

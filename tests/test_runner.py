@@ -7,9 +7,11 @@ import math
 import pytest
 
 from seqbench.errors import ConfigError, ModelError, ResultError
+from seqbench.lease import BusyError, LostError, lease_path, look, take
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_result, result_path
 from seqbench.runner import Place, run, run_trial
+from seqbench.sitting import epochs_kept, folder_of
 from seqbench.spec import Request
 from seqbench.task import load_task
 
@@ -108,3 +110,81 @@ def test_damaged_result_stops_the_run(tmp_path):
     with pytest.raises(ResultError, match="not readable JSON"):
         run(plan_of(), Place(tmp_path))
     assert path.read_text() == '{"schema_version": 1'
+
+
+def elsewhere(directory, run_id):
+    """Let another machine's process hold the lease of a run, whoever had it."""
+    path = lease_path(directory, run_id)
+    path.unlink(missing_ok=True)
+    lease = take(directory, run_id)
+    holder = lease.holder.model_copy(update={"host": "far", "process": "another boot 1 1"})
+    path.write_text(holder.model_dump_json())
+
+
+class LosesItsLease:
+    """A watcher that is there when the lease of its run goes to somebody else."""
+
+    def __init__(self, directory, run_id):
+        self.directory, self.run_id, self.epochs = directory, run_id, 0
+
+    def step(self, done, total):
+        pass
+
+    def epoch(self, _point):
+        self.epochs += 1
+        if self.epochs == 2:
+            elsewhere(self.directory, self.run_id)
+
+
+def test_a_run_is_done_by_one_process_at_a_time(tmp_path):
+    """A second one is told who does it, and gets the Result when it is there."""
+    plan = plan_of()
+    elsewhere(tmp_path, plan.spec.id)
+    with pytest.raises(BusyError, match="on far"):
+        run(plan, Place(tmp_path))
+    assert not (tmp_path / "results").exists()
+    lease_path(tmp_path, plan.spec.id).unlink()
+    result = run(plan, Place(tmp_path)).sealed()
+    elsewhere(tmp_path, plan.spec.id)
+    assert run(plan, Place(tmp_path)) == result, "what is there needs no lease"
+
+
+def test_who_lost_the_lease_writes_nothing(tmp_path):
+    """No checkpoint and no Result, as another process goes on with the run."""
+    plan = plan_of(epochs=5)
+    watcher = LosesItsLease(tmp_path, plan.spec.id)
+    with pytest.raises(LostError, match="no longer this process's"):
+        run(plan, Place(tmp_path), watcher)
+    assert not (tmp_path / "results").exists()
+    assert epochs_kept(tmp_path, plan.spec.id) == 2
+    assert not look(tmp_path, plan.spec.id).is_over, "the other one's lease stays"
+    lease_path(tmp_path, plan.spec.id).unlink()
+    assert run(plan, Place(tmp_path)).status is Status.OK
+
+
+@pytest.mark.parametrize("has_result", [False, True])
+def test_a_parent_is_trained_by_one_process_at_a_time(has_result, tmp_path):
+    """Whether it is missing altogether or only its weights are."""
+    above = Request("tiny-sum", "tiny-mlp", settings={"train.epochs": 1})
+    child = resolve(Request("tiny-sum", "tiny-mlp", parent=above, trained=False))
+    place = Place(tmp_path)
+    if has_result:
+        run(child.parent, place)
+        (folder_of(tmp_path, child.parent.spec.id) / "weights.safetensors").unlink()
+    elsewhere(tmp_path, child.parent.spec.id)
+    with pytest.raises(BusyError, match=f"run {child.parent.spec.id} is being done"):
+        run(child, place)
+    assert look(tmp_path, child.spec.id) is None
+    lease_path(tmp_path, child.parent.spec.id).unlink()
+    assert run(child, place).status is Status.OK
+
+
+def test_a_killed_writer_leaves_no_litter(tmp_path):
+    """What it had not finished is removed by who comes next."""
+    plan = plan_of()
+    folder, path = folder_of(tmp_path, plan.spec.id), tmp_path / result_path(plan.spec)
+    for left in (folder / ".epoch-1-00.safetensors.abc", path.with_name(f".{path.name}.abc")):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text("half")
+    run(plan, Place(tmp_path))
+    assert not list(tmp_path.rglob(".*"))

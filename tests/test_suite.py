@@ -31,6 +31,9 @@ class Watch:
     def start(self, total):
         self.totals.append(total)
 
+    def show(self, underway, waiting):
+        pass
+
     def done(self, result):
         self.results.append(result)
 

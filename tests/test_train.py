@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seqbench import train
+from seqbench.checkpoint import Checkpoints
 from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
 from seqbench.model import load_model
@@ -15,10 +16,10 @@ from seqbench.task import load_task
 from seqbench.train import Diverged, Job, fit, seed_everything, seed_of
 
 
-def fitted(path, seed=0, data="00", **settings):
-    """Train the tiny network, with its checkpoint at ``path``."""
+def fitted(path, seed=0, data="00", run_id="run", model="tiny-mlp", **settings):
+    """Train the tiny network, with its checkpoints at ``path``."""
     task = load_task("tiny-sum")()
-    model = load_model("tiny-mlp")
+    model = load_model(model)
     seed_everything(seed_of(seed, -1))
     network = model(model.Config(), task.signature)
     settings = {"epochs": 4, "learning_rate": 1e-2} | settings
@@ -26,10 +27,8 @@ def fitted(path, seed=0, data="00", **settings):
     job = Job(
         spec=TrainSpec(**settings),
         seed=seed,
-        run_id="run",
         device=device,
-        checkpoint=path / "last.ckpt",
-        data_sha256=data,
+        checkpoints=Checkpoints(path, run_id, data),
         memory=PeakMemory(device),
     )
     return fit(network, task, task.fit_data(), job)
@@ -55,6 +54,8 @@ SCHEDULES = {
     "plateau": {"schedule": Plateau(patience=0, factor=0.5), "optimizer": "adamw"},
     "budget": {"max_steps": 27, "weight_decay": 0.1},
     "clipped": {"gradient_clip": 0.1, "optimizer": "sgd"},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "micro-batches": {"micro_batch_size": 24},
 }
 
 
@@ -136,21 +137,9 @@ def test_loss_not_finite_diverges(tmp_path):
     assert caught.value.curve
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"), [(b"PK\x03\x04 cut off", "cannot be read"), (b"", "cannot be read")]
-)
-def test_damaged_checkpoint_is_named(content, cause, tmp_path):
-    """A checkpoint that is cut off is an error that says what to do, not a fresh start."""
-    (tmp_path / "last.ckpt").write_bytes(content)
-    with pytest.raises(ResultError, match=cause):
-        fitted(tmp_path)
-
-
 def test_checkpoint_of_another_run_is_refused(tmp_path):
     """Weights never leak from one experiment into another."""
-    fitted(tmp_path)
-    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    torch.save(state | {"run_id": "other"}, tmp_path / "last.ckpt")
+    fitted(tmp_path, run_id="other")
     with pytest.raises(ResultError, match="of run other, expected run"):
         fitted(tmp_path)
 
@@ -160,6 +149,30 @@ def test_checkpoint_of_other_data_is_refused(tmp_path):
     fitted(tmp_path, data="11")
     with pytest.raises(ResultError, match="made on other data"):
         fitted(tmp_path, data="22")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("size", [1, 7, 32, 64])
+def test_micro_batches_make_the_step_of_their_batch(size, optimizer, tmp_path):
+    """Up to rounding the weights are those of whole batches, whatever the parts' sizes."""
+    settings = {"optimizer": optimizer, "epochs": 1, "max_steps": 3, "model": "tiny-filter"}
+    settings["learning_rate"] = 1e-3
+    whole = fitted(tmp_path / "whole", **settings)
+    parts = fitted(tmp_path / "parts", micro_batch_size=size, **settings)
+    for name, value in whole.weights.items():
+        torch.testing.assert_close(parts.weights[name], value, rtol=1e-3, atol=1e-4)
+    assert parts.curve[0].train_loss == pytest.approx(whole.curve[0].train_loss, rel=1e-5)
+    assert parts.curve[0].steps == whole.curve[0].steps == 3
+
+
+def test_a_penalty_counts_once_a_step(tmp_path, monkeypatch):
+    """However many parts a batch has."""
+    model = load_model("tiny-filter")
+    monkeypatch.setattr(model, "penalty", lambda self: 10 * self.head.weight.square().sum())
+    settings = {"optimizer": "sgd", "max_steps": 1, "model": "tiny-filter"}
+    whole, parts = (fitted(tmp_path / str(n), micro_batch_size=n, **settings) for n in (None, 10))
+    for name, value in whole.weights.items():
+        torch.testing.assert_close(parts.weights[name], value)
 
 
 CLOCK = Clock(steps_per_epoch=10, total_steps=100)

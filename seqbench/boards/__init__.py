@@ -14,6 +14,7 @@ from seqbench.boards.published import Published, load_published
 from seqbench.boards.ranking import counted, rank
 from seqbench.boards.terminal import terminal
 from seqbench.errors import ResultError
+from seqbench.files import Location, write_file
 from seqbench.result import read_results, write_atomically
 
 __all__ = [
@@ -45,7 +46,9 @@ _PAGES = {
 }
 
 
-def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, list[ResultError]]:
+def write_leaderboard(
+    directory: Location, output_dir: Location
+) -> tuple[Leaderboard, list[ResultError]]:
     """Rank the results below ``directory`` and write the pages; give an error for each bad file.
 
     Raises:
@@ -55,11 +58,14 @@ def write_leaderboard(directory: Path, output_dir: Path) -> tuple[Leaderboard, l
     """
     leaderboard, pages, unreadable = _rendered(directory)
     for name, page in pages.items():
-        write_atomically(output_dir / name, page)
+        if isinstance(output_dir, Path):
+            write_atomically(output_dir / name, page)
+        else:
+            write_file(output_dir, name, page)
     return leaderboard, unreadable
 
 
-def stale_pages(directory: Path, output_dir: Path) -> tuple[list[Path], list[ResultError]]:
+def stale_pages(directory: Location, output_dir: Path) -> tuple[list[Path], list[ResultError]]:
     """The pages that are missing or not what would be written, and an error for each bad file.
 
     Raises:
@@ -72,7 +78,7 @@ def stale_pages(directory: Path, output_dir: Path) -> tuple[list[Path], list[Res
     return stale, unreadable
 
 
-def _rendered(directory: Path) -> tuple[Leaderboard, dict[str, bytes], list[ResultError]]:
+def _rendered(directory: Location) -> tuple[Leaderboard, dict[str, bytes], list[ResultError]]:
     """The leaderboard of the results below a directory, its pages, and what could not be read."""
     results, unreadable = read_results(directory)
     if not results:

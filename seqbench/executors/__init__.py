@@ -1,1 +1,1 @@
-"""Where runs happen: on this machine, a process a run."""
+"""Where runs happen: executors start, watch and stop processes, as `seqbench.dispatch` says."""

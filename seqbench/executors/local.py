@@ -10,138 +10,170 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import cast
 
 import torch
 from rich.console import Console
 
-from seqbench import registry
-from seqbench.errors import ConfigError, DataError, OutputError, ResultError, SeqbenchError
+from seqbench.dispatch import Exit
+from seqbench.errors import SeqbenchError
 from seqbench.progress import Lines
-from seqbench.resolve import Plan
-from seqbench.result import Result, Status
-from seqbench.runner import Place, existing, record_failure, run, run_trial
+from seqbench.resources import available_bytes, cores, memory_kills, resident_bytes
+from seqbench.result import unwritable
+from seqbench.runner import REFUSALS, Place
+from seqbench.sitting import folder_of
+from seqbench.work import Work, modules_of
+
+_GRACE_SECONDS = 5.0
+"""How long a process may take to leave its lease when it is told to end."""
+
+_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 255)
+"""Exit codes of a process that something else ended; 255 is of one whose fork server died."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """One run to be done: in full, or as a trial of a search (which sees no test data)."""
-
-    plan: Plan
-    trial: bool = False
-
-    def results_in(self, place: Place) -> Place:
-        """Where its Result goes: trials are kept apart."""
-        if not self.trial:
-            return place
-        return dataclasses.replace(place, output_dir=place.output_dir / "trials")
-
-
-@dataclass(frozen=True)
-class Running:
-    """A run in a process of its own."""
+@dataclass
+class _Running:
+    """A run in a process of its own, on a device; ``kill_at`` is there if it was told to end."""
 
     work: Work
     process: BaseProcess
-    refusal: Connection
-    started: float
+    told: Connection
+    device: str
+    need_bytes: int
+    memory_kills: int
+    kill_at: float | None = None
+
+    @property
+    def still_to_take_bytes(self) -> int:
+        """Memory that it is expected to need and has not taken yet."""
+        return max(0, self.need_bytes - resident_bytes(self.process.pid or 0))
 
 
-def execute(
-    works: Sequence[Work], place: Place, jobs: int, done: Callable[[Result], None]
-) -> list[SeqbenchError]:
-    """Do all runs, at most ``jobs`` at once; call ``done`` with each Result as it arrives.
+class LocalExecutor:
+    """At most ``jobs`` processes at once, spread over the devices of the place.
 
-    A run whose model fails, or whose process dies, leaves a Result with status ``failed`` (or
-    ``oom``); the others go on. A run that cannot be done here (no data, a damaged checkpoint)
-    leaves none: the errors of such runs are given back, each once. What a run prints goes to
-    ``checkpoints/ID/run.log``. When this process is interrupted all runs stop; they continue
-    from their checkpoints next time.
-
-    Raises:
-        SeqbenchError: a Result cannot be written or read.
-
+    What a run prints goes to ``checkpoints/ID/run.log``. However this process ends, its runs do.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *modules_of(work.plan for work in works)])
-    waiting = list(reversed(works))
-    running: dict[int, Running] = {}
-    refusals: dict[str, SeqbenchError] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                started = _start(context, waiting.pop(), place)
-                running[started.process.sentinel] = started
-            for sentinel in wait(list(running)):
-                outcome = _outcome(running.pop(cast("int", sentinel)), place)
-                if isinstance(outcome, Result):
-                    done(outcome)
-                else:
-                    refusals[str(outcome)] = outcome
-    finally:
-        for item in running.values():
+
+    def __init__(self, place: Place, jobs: int, works: Sequence[Work]) -> None:
+        self._place = place
+        self._jobs = jobs
+        self._devices = devices_of(place.device)
+        self._running: dict[str, _Running] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        preload = [__name__, *modules_of(work.plan for work in works)]
+        self._context.set_forkserver_preload(preload)
+
+    def has_room(self, need_bytes: int) -> bool:
+        """Whether there is a slot, and memory for a run on the device that it would get."""
+        if len(self._running) >= self._jobs:
+            return False
+        free = self._free_bytes(self._next_device())
+        return not self._running or free is None or need_bytes <= free
+
+    def _free_bytes(self, device: str) -> int | None:
+        """Memory that no run has taken or is expected to take yet; ``None`` if nobody knows."""
+        on_it = [item for item in self._running.values() if item.device == device]
+        if device.startswith("cuda"):
+            free, total = torch.cuda.mem_get_info(device)
+            return min(free, total - sum(item.need_bytes for item in on_it))
+        available = available_bytes()
+        if available is None:
+            return None
+        return available - sum(item.still_to_take_bytes for item in on_it)
+
+    def _next_device(self) -> str:
+        """The device with the fewest runs."""
+        busy = [item.device for item in self._running.values()]
+        return min(self._devices, key=busy.count)
+
+    def start(self, work: Work, need_bytes: int) -> None:
+        """Start a process for a work."""
+        device = self._next_device()
+        place = dataclasses.replace(self._place, device=device)
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(work, place, sender), daemon=True)
+        kills = memory_kills()
+        process.start()
+        sender.close()
+        self._running[work.id] = _Running(work, process, receiver, device, need_bytes, kills)
+
+    def wait(self, seconds: float) -> list[Exit]:
+        """Wait until a process has ended, so many seconds at most; all that have ended."""
+        ended = wait([item.process.sentinel for item in self._running.values()], seconds)
+        for item in self._running.values():
+            if item.kill_at and time.monotonic() > item.kill_at:
+                item.process.kill()
+        gone = [item for item in self._running.values() if item.process.sentinel in ended]
+        return [self._exit(item) for item in gone]
+
+    def _exit(self, item: _Running) -> Exit:
+        del self._running[item.work.id]
+        item.process.join()
+        code = item.process.exitcode
+        with item.told:
+            try:
+                kind, message, hint = item.told.recv()
+                refusal: SeqbenchError | None = kind(message, hint)
+            except EOFError:
+                refusal = None  # the process ended without a word
+        item.process.close()
+        return Exit(
+            item.work,
+            how=f"the process ended with exit code {code}",
+            refusal=refusal,
+            killed=code in _OUTSIDE,
+            out_of_memory=code == -signal.SIGKILL and memory_kills() > item.memory_kills,
+        )
+
+    def stop(self, work: Work) -> None:
+        """Ask the process of a work to end, and kill it if it does not."""
+        item = self._running[work.id]
+        if item.kill_at is None:
+            item.kill_at = time.monotonic() + _GRACE_SECONDS
             item.process.terminate()
+
+    def close(self) -> None:
+        """End all processes at once; none is left."""
+        for item in self._running.values():
+            self.stop(item.work)
+        for item in self._running.values():
+            item.process.join(max(0.0, (item.kill_at or 0.0) - time.monotonic()))
+            item.process.kill()
             item.process.join()
-    return list(refusals.values())
+        self._running.clear()
 
 
-def _start(context: ForkServerContext, work: Work, place: Place) -> Running:
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(work, place, sender), daemon=True)
-    process.start()
-    sender.close()
-    return Running(work, process, receiver, time.monotonic())
+def devices_of(device: str) -> list[str]:
+    """The devices that runs are spread over: all GPUs there are, or the one that is named."""
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [device]
 
 
-def modules_of(plans: Iterable[Plan]) -> list[str]:
-    """The modules of all tasks and models, for a fork server to import once."""
-    specs = [plan.spec for plan in plans]
-    entries = [registry.entries(registry.TASKS)[spec.task.name] for spec in specs]
-    entries += [registry.entries(registry.MODELS)[spec.model.name] for spec in specs]
-    return sorted({entry.value.partition(":")[0] for entry in entries})
+def slots(place: Place) -> int:
+    """How many runs there are at once by default: as cores allow, or one on each GPU."""
+    if place.device == "cpu":
+        return max(1, cores() // place.threads)
+    return len(devices_of(place.device))
 
 
-def _outcome(item: Running, place: Place) -> Result | SeqbenchError:
-    item.process.join()
-    target = item.work.results_in(place)
-    result = existing(item.work.plan.spec, target.output_dir)
-    if result is not None:
-        return result
-    try:
-        return SeqbenchError(*item.refusal.recv())
-    except EOFError:
-        pass  # the process died without a word
-    code = item.process.exitcode
-    if code == -signal.SIGKILL:
-        status, error = Status.OOM, "the process was killed (SIGKILL), probably out of memory"
-    else:
-        status = Status.FAILED
-        error = f"the process ended with exit code {code} and left no result"
-    return record_failure(item.work.plan, target, status, error, time.monotonic() - item.started)
-
-
-def _child(work: Work, place: Place, refuse: Connection) -> None:
+def _child(work: Work, place: Place, told: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is left
     threading.Thread(target=die_with_parent, daemon=True).start()
-    _log_to(place, work)
-    started = time.monotonic()
-    do = run_trial if work.trial else run
     try:
-        do(work.plan, place, Lines(Console(file=sys.stdout, width=120)))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        _failed(work, place, Status.OOM, error, started)
-    except (ConfigError, DataError, OutputError, ResultError) as error:
-        traceback.print_exc()
-        refuse.send((error.message, error.hint))
-    except Exception as error:  # whatever a plugin raises must not lose the other runs
-        _failed(work, place, Status.FAILED, error, started)
+        _log_to(place, work)
+        work.attempt(place, Lines(Console(file=sys.stdout, width=120)))
+    except REFUSALS as error:
+        traceback.print_exc()  # goes to run.log
+        told.send((type(error), error.message, error.hint))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def die_with_parent() -> None:
@@ -152,25 +184,13 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-def _failed(work: Work, place: Place, status: Status, error: BaseException, started: float) -> None:
-    traceback.print_exc()  # goes to run.log
-    target = work.results_in(place)
-    record_failure(work.plan, target, status, describe(error), time.monotonic() - started)
-
-
-def describe(error: BaseException) -> str:
-    """An error in a few lines: type, message, and the place it was raised at."""
-    if isinstance(error, SeqbenchError):
-        return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
-    return f"{type(error).__name__}: {error} ({place})"
-
-
 def _log_to(place: Place, work: Work) -> None:
-    folder = place.output_dir / "checkpoints" / work.plan.spec.id
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    path = folder_of(place.output_dir, work.id) / "run.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

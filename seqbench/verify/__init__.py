@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqbench.errors import ResultError
-from seqbench.result import Result, Status, read_result
+from seqbench.files import Location, files_below
+from seqbench.result import Result, Status, parse_result
 from seqbench.verify.between import check_between, check_parents, check_searches
 from seqbench.verify.facts import (
     check_cost,
@@ -70,7 +71,7 @@ class Verification:
         return sum(finding.problem.severity is severity for finding in self.findings)
 
 
-def verify(directory: Path, more: Sequence[Check] = ()) -> Verification:
+def verify(directory: Location, more: Sequence[Check] = ()) -> Verification:
     """Check every result below ``directory``, trials too, one by one and against each other.
 
     ``more`` are checks of one result beside the usual ones.
@@ -97,17 +98,17 @@ def verify(directory: Path, more: Sequence[Check] = ()) -> Verification:
     return Verification(files, tuple(sorted(findings, key=lambda finding: str(finding.path))))
 
 
-def _read(directory: Path, below: str) -> tuple[dict[Path, Result], list[Finding]]:
+def _read(directory: Location, below: str) -> tuple[dict[Path, Result], list[Finding]]:
     """Results by path relative to ``directory``, and a finding for each file that is none."""
     results: dict[Path, Result] = {}
     findings = []
-    for path in sorted(directory.glob(f"{below}/**/*.json")):
-        name = path.relative_to(directory)
+    for file in files_below(directory, below):
         try:
-            results[name] = read_result(path)
+            results[file.relative] = parse_result(file.name, file.read)
         except ResultError as error:
-            found = f"one that {error.message.removeprefix(f'{path} ')}"
-            findings.append(Finding(name, Problem("file", found, "a result as it was written")))
+            found = f"one that {error.message.removeprefix(f'{file.name} ')}"
+            problem = Problem("file", found, "a result as it was written")
+            findings.append(Finding(file.relative, problem))
     return results, findings
 
 
