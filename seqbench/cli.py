@@ -305,6 +305,14 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
         list[int] | None, typer.Option(help="These seeds instead of the suite's; repeatable.")
     ] = None,
     device: Device = "cpu",
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where runs are done: on this machine, or on a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or one started here."),
+    ] = None,
     output_dir: Annotated[
         str | None,
         typer.Option(
@@ -335,7 +343,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     """Do all runs of a suite that have no result yet, then rank and render."""
     from seqbench import report
     from seqbench.estimate import estimate
-    from seqbench.execute import Effort, jobs_at_once, run_suite
+    from seqbench.execute import Effort, jobs_at_once, on_ray, run_suite
     from seqbench.runner import Place
     from seqbench.suite import load_suite
 
@@ -348,6 +356,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
         effort = Effort(
             place, jobs_at_once(jobs, place), counter, retry_failed, _limit(time_limit), home
         )
+        if executor == "ray":
+            effort = replace(effort, executor=on_ray(place, jobs, address))
+        elif address is not None:
+            raise ConfigError("--address is of a Ray cluster", "say --executor ray")
         if dry_run:
             with _interruptible("nothing was written"), console.status("measuring"):
                 found, errors = estimate(what, effort, tuple(seed or ()))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from seqbench.dispatch import Orders, Watcher, dispatch
+from seqbench.dispatch import Executor, Orders, Watcher, dispatch
 from seqbench.errors import ConfigError, PluginError, SeqbenchError
 from seqbench.executors.local import LocalExecutor, slots
 from seqbench.home import Home
@@ -33,12 +33,31 @@ def jobs_at_once(asked: int | None, place: Place) -> int:
     return slots(place)
 
 
+def on_ray(
+    place: Place, jobs: int | None, address: str | None
+) -> Callable[[Sequence[Work]], Executor]:
+    """What does runs on a Ray cluster, as many at once as asked or as the cluster has room for.
+
+    Raises:
+        ConfigError: Ray is not installed.
+
+    """
+    try:
+        from seqbench.executors.ray import RayExecutor
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Ray is not installed", 'pip install "seqbench[ray]" here and on every node'
+        ) from error
+    return lambda _: RayExecutor(place, jobs, address)
+
+
 @dataclass(frozen=True)
 class Effort:
     """How a suite is run: where, how many at once, for how long, whether failed runs again.
 
     ``time_limit`` is in seconds a run, all its sittings together; the suite's own if it is
-    ``None``. ``home`` is where Results are sent as they come.
+    ``None``. ``home`` is where Results are sent as they come. ``executor`` makes what does the
+    runs; it is this machine by default.
     """
 
     place: Place
@@ -47,6 +66,7 @@ class Effort:
     retry_failed: bool = False
     time_limit: float | None = None
     home: Home | None = None
+    executor: Callable[[Sequence[Work]], Executor] | None = None
 
     @property
     def orders(self) -> Orders:
@@ -55,7 +75,10 @@ class Effort:
 
     def execute(self, works: Sequence[Work]) -> list[SeqbenchError]:
         """Do those works that have left no Result yet; give what stopped some from being done."""
-        executor = LocalExecutor(self.place, self.jobs, works)
+        if self.executor is None:
+            executor: Executor = LocalExecutor(self.place, self.jobs, works)
+        else:
+            executor = self.executor(works)
         watcher = _Sending(self.watcher, self.home) if self.home else self.watcher
         return dispatch(works, executor, self.orders, watcher)
 
@@ -94,7 +117,8 @@ def run_suite(
     requests, errors = _resolvable(requests_of(suite, seeds))
     if effort.time_limit is None:
         effort = dataclasses.replace(effort, time_limit=suite.time_limit_seconds)
-    prepare_device(effort.place)
+    if effort.executor is None:
+        prepare_device(effort.place)
     check_writable(effort.place.output_dir)
     trials = _trials(suite, requests)
     if trials:
