@@ -218,12 +218,14 @@ class Origin(Frozen):
 class RateChange(Frozen):
     """What was done with a network trained at one sampling rate, for a task at another.
 
-    ``ratio`` is the task's rate by that of the parent's task. A network was ``adapted`` by the
+    ``ratio`` is the task's rate by that of the parent's task, ``rate`` the task's own (``None``
+    in results from before the field: the task's config says it). A network was ``adapted`` by the
     model's ``at_rate``; without that it is used as it is.
     """
 
     ratio: float
     adapted: bool
+    rate: float | None = None
 
 
 class Result(Frozen):

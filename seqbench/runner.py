@@ -429,7 +429,10 @@ def _network(spec: RunSpec, place: Place) -> tuple[Model, RateChange | None]:
     _check_heirs(parent, task)
     network, _ = _network(spec.parent, place)
     ratio = task.rate / parent.rate
-    change = RateChange(ratio=ratio, adapted=isinstance(network, Adaptable)) if ratio != 1 else None
+    change = None
+    if ratio != 1:
+        adaptable = isinstance(network, Adaptable)
+        change = RateChange(ratio=ratio, adapted=adaptable, rate=task.rate)
     if change and isinstance(network, Adaptable):
         network = network.at_rate(ratio)
     network.signature = task.signature

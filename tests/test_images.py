@@ -70,7 +70,10 @@ def test_boards_of_resolutions(directory) -> None:
     """They are verified and ranked like others, on boards that say what was trained on."""
     usual = {"data.official", "provenance.commit", "provenance.dirty"}
     assert {finding.problem.where for finding in verify(directory).findings} <= usual
-    page = render_markdown(rank(read_results(directory)[0], ()))
+    board = rank(read_results(directory)[0], ())
+    (table,) = board.transfers
+    assert (table.title, table.rates) == ("tiny-grating", (1, 0.5))
+    page = render_markdown(board)
     assert "tiny-grating (resolution=16), trained on tiny-grating (resolution=8)" in page
     assert "unchanged" in page
 

@@ -11,6 +11,9 @@ from seqbench.spec import Component, RunSpec, canonical_json
 _Key = tuple[str, bool | None, str | None]
 """A row's id and the kind of its data."""
 
+_SETTINGS = ("rate", "resolution")
+"""What tasks call the setting of their sampling rate."""
+
 
 def transfer_tables(boards: Sequence[Board]) -> tuple[Transfer, ...]:
     """A table for each task that networks were tested on at another rate than their training's.
@@ -37,7 +40,7 @@ def _table_key(board: Board) -> str:
 def _without_rate(board: Board) -> Component:
     """The task at any rate; how it is resampled is said at lower rates alone."""
     task = min(board.task, *board.trained_on, key=_rate)
-    config = {name: value for name, value in task.config.items() if name != "rate"}
+    config = {name: value for name, value in task.config.items() if name not in _SETTINGS}
     return task.model_copy(update={"config": config})
 
 
@@ -48,8 +51,8 @@ def _table(pairs: Sequence[tuple[Board, Row]], home: Mapping[_Key, Row]) -> Tran
         if row.parent is None:
             continue
         key = _row_key(row, row.parent)
-        trained = _rate(row.parent.task)
-        scores[key][_rate(board.task)] = _score(row)
+        trained, tested = _rates(board, row, row.parent)
+        scores[key][tested] = _score(row)
         own = home.get((row_id(row.parent, board.metric), board.official, board.label))
         if own and row.train is None:
             scores[key][trained] = _score(own)
@@ -82,6 +85,14 @@ def _score(row: Row) -> TransferScore | None:
     if row.mean is None:
         return None
     return TransferScore(row=row.id, mean=row.mean, sd=row.sd, seeds=len(row.scores))
+
+
+def _rates(board: Board, row: Row, parent: RunSpec) -> tuple[float, float]:
+    """The rate that a network was trained at, and the one that it was tested at."""
+    change = row.rate_change
+    if change is None or change.rate is None:
+        return _rate(parent.task), _rate(board.task)
+    return round(change.rate / change.ratio, 9), change.rate
 
 
 def _rate(task: Component) -> float:

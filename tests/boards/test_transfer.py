@@ -50,6 +50,18 @@ def test_another_training_is_another_row():
     assert len(table.rows) == 3
 
 
+def test_resolutions_are_rates():
+    """Images at half their resolution are at half the rate; what it is, the results say."""
+    coarse = {"resolution": 16}
+    parent = spec_of("picture", "flexconv", task_config=coarse)
+    child = spec_of("picture", "flexconv", parent=parent, train=None)
+    change = RateChange(ratio=2, adapted=True, rate=1)
+    results = [result_of(parent, 0.8), result_of(child, 0.7, rate_change=change)]
+    (table,) = rank(results).transfers
+    assert table.title == "picture"
+    assert means(table) == {("flexconv:default", 0.5): {1: 0.7, 0.5: 0.8}}
+
+
 def test_networks_that_cannot_change_their_rate_are_marked():
     """By their name, as on the boards."""
     (table,) = rank(at_rates("tcn", adapted=False)).transfers
