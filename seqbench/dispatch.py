@@ -21,7 +21,7 @@ USUAL_NEED_BYTES = 2 << 30
 _GPU_EXTRA_BYTES = 1 << 30
 """What a process takes on a GPU beside its tensors: the context, and blocks kept for later."""
 
-_MOST_KILLS = 3
+_MOST_KILLS = 5
 """So often a run is killed without getting further before it has failed."""
 
 _TICK_SECONDS = 1.0
@@ -96,17 +96,9 @@ class Orders:
     retry_failed: bool = False
     time_limit: float | None = None
 
-    def result(self, work: Work) -> Result | None:
-        """The Result of a work that is not to be done (again).
-
-        Raises:
-            ResultError: there is a file, but it is damaged.
-
-        """
-        result = work.result(self.place)
-        if result and self.retry_failed and result.status in RETRIED:
-            return None
-        return result
+    def keeps(self, result: Result | None) -> bool:
+        """Whether there is a Result of a work, which is then not done (again)."""
+        return result is not None and not (self.retry_failed and result.status in RETRIED)
 
 
 @dataclass
@@ -177,14 +169,14 @@ class _Dispatcher:
     def _add(self, work: Work) -> None:
         """Put a work among those that wait, unless it has left its Result."""
         try:
-            result, there = self.orders.result(work), work.result(self.place)
+            result = work.result(self.place)
         except SeqbenchError as error:
             self._refuse(error)
             return
-        if there:
-            self._learn(work, there)
-        if result is None:
-            self.waiting[work.id] = _Item(work, replaced=there.digest if there else None)
+        if result:
+            self._learn(work, result)
+        if not self.orders.keeps(result):
+            self.waiting[work.id] = _Item(work, replaced=result.digest if result else None)
 
     def _start_what_fits(self) -> None:
         """Start works in their order; one that needs too much memory now lets others pass."""

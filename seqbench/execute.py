@@ -84,7 +84,7 @@ class Effort:
 
     def is_missing(self, work: Work) -> bool:
         """Whether a work is to be done: it has left no Result, or failed and is done again."""
-        return self.orders.result(work) is None
+        return not self.orders.keeps(work.result(self.place))
 
 
 class _Sending:

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from seqbench.errors import SeqbenchError
-from seqbench.result import create
+from seqbench.result import create, unwritable
 from seqbench.spec import Frozen
 
 BEAT_SECONDS = 5.0
@@ -104,9 +104,14 @@ class Lease:
 
         Raises:
             LostError: another process has taken it.
+            OutputError: the directory is not there to be asked.
 
         """
-        if not self.is_held():
+        try:
+            held_still = self.is_held()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        if not held_still:
             raise LostError(
                 f"run {self.holder.run} is no longer this process's: its lease was not touched for "
                 f"{EXPIRES_SECONDS:.0f} s and is gone",
@@ -121,9 +126,10 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give it up."""
-        if self.is_held():
-            self.path.unlink(missing_ok=True)
+        """Give it up; where that cannot be done it expires."""
+        with contextlib.suppress(OSError):
+            if self.is_held():
+                self.path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

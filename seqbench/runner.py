@@ -265,10 +265,15 @@ def _guarded(way: _Way, seat: Sitting) -> Result:
         if isinstance(error, OSError) and is_full(error):
             raise unwritable(way.place.output_dir, error) from error
         traceback.print_exc()  # goes to run.log
-        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        status = Status.OOM if is_memory else Status.FAILED
+        status = Status.OOM if _is_for_want_of_memory(error) else Status.FAILED
         seconds = time.monotonic() - started
         return failure(way.plan, way.place, status, describe(error), seconds)
+
+
+def _is_for_want_of_memory(error: Exception) -> bool:
+    """PyTorch has an error of its own for that on GPUs alone."""
+    of_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return of_allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def describe(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,10 +39,6 @@ class Work:
         }
         costs = spec.train.model_copy(update=length) if spec.train else None
         return canonical_json(spec.at_seed(0).model_copy(update={"train": costs}))
-
-    def results_in(self, place: Place) -> Place:
-        """Where its Result goes: trials are kept apart."""
-        return dataclasses.replace(place, output_dir=results_in(place, trial=self.trial))
 
     def result(self, place: Place) -> Result | None:
         """The Result that it left, if it did.

@@ -71,19 +71,10 @@ class LocalExecutor:
         """Whether there is a slot, and memory for a run on the device that it would get."""
         if len(self._running) >= self._jobs:
             return False
-        free = self._free_bytes(self._next_device())
-        return not self._running or free is None or need_bytes <= free
-
-    def _free_bytes(self, device: str) -> int | None:
-        """Memory that no run has taken or is expected to take yet; ``None`` if nobody knows."""
+        device = self._next_device()
         on_it = [item for item in self._running.values() if item.device == device]
-        if device.startswith("cuda"):
-            free, total = torch.cuda.mem_get_info(device)
-            return min(free, total - sum(item.need_bytes for item in on_it))
-        available = available_bytes()
-        if available is None:
-            return None
-        return available - sum(item.still_to_take_bytes for item in on_it)
+        free = _free_bytes(device, on_it) if on_it else None
+        return free is None or need_bytes <= free
 
     def _next_device(self) -> str:
         """The device with the fewest runs."""
@@ -145,6 +136,17 @@ class LocalExecutor:
             item.process.kill()
             item.process.join()
         self._running.clear()
+
+
+def _free_bytes(device: str, on_it: Sequence[_Running]) -> int | None:
+    """Memory that no run has taken or is expected to take yet; ``None`` if nobody knows."""
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return min(free, total - sum(item.need_bytes for item in on_it))
+    available = available_bytes()
+    if available is None:
+        return None
+    return available - sum(item.still_to_take_bytes for item in on_it)
 
 
 def devices_of(device: str) -> list[str]:
