@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqbench import registry
+from seqbench.errors import ModelError
 from seqbench.result import Weights
 from seqbench.spec import Signature, TrainSpec
 from seqbench.task import NoConfig
@@ -71,12 +72,12 @@ class Model(nn.Module):
         self.config = config
         self.signature = signature
 
-    def forward(self, x: Encoded) -> Output:
+    def forward(self, x: Encoded) -> Output:  # noqa: ARG002
         """Answers for a batch.
 
         (batch, channel, time) to (batch, out) or, for target ``step``, (batch, out, time).
         """
-        raise NotImplementedError
+        raise ModelError(f"{type(self).__name__} has no forward")
 
     def penalty(self) -> Tensor:
         """A term added to the loss of every training step; zero unless a model says otherwise."""

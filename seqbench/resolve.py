@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError
 
 from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.model import Model, load_model
@@ -170,19 +172,36 @@ def config_from(cls: type[Task | Model], values: Mapping[str, Any], where: str) 
     """The config of a task or model class, from JSON values, checked field by field.
 
     Raises:
-        ConfigError: a value of the wrong type or out of range.
+        ConfigError: a value of the wrong type or out of range, or a field of no type of JSON's.
 
     """
     try:
         return TypeAdapter(cls.Config).validate_python(dict(values))
     except ValidationError as error:
         raise _wrong_value(error, where) from None
+    except PydanticUserError as error:
+        raise _not_json(cls.Config, error) from None
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config as JSON values."""
-    values: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    """A config as JSON values.
+
+    Raises:
+        ConfigError: it holds something else.
+
+    """
+    try:
+        values: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    except (PydanticUserError, PydanticSerializationError) as error:
+        raise _not_json(type(config), error) from None
     return values
+
+
+def _not_json(config: type, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{config.__name__} cannot be written as JSON: {str(error).splitlines()[0]}",
+        "let fields be numbers, texts, truth values, None, or tuples and dataclasses of them",
+    )
 
 
 def _named(load: Callable[[str], Any], text: str) -> tuple[Any, str, dict[str, Any]]:
@@ -207,7 +226,10 @@ def _task_asked(
 
 def _component(cls: type[Task | Model], name: str, values: dict[str, Any], where: str) -> Component:
     config = config_from(cls, values, where)
-    component = Component(name=name, version=cls.version, config=to_json(config))
+    try:
+        component = Component(name=name, version=cls.version, config=to_json(config))
+    except ValidationError as error:
+        raise _wrong_value(error, where) from None
     if config_from(cls, component.config, where) != config:
         raise ConfigError(
             f"{where} {name!r} is set to None where that is not the default",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,6 +75,17 @@ class Opaque:
     scale: Any = torch.relu
 
 
+@dataclass(frozen=True)
+class Endless:
+    width: int = 4
+    clip: float = math.inf
+
+
+@dataclass(frozen=True)
+class Optional:
+    width: int | None = 4
+
+
 class MutableConfig(Sound):
     Config: ClassVar = Thawed
     presets: ClassVar = {}
@@ -91,6 +104,20 @@ class ChangesInJson(Sound):
 class NotInJson(Sound):
     Config: ClassVar = Opaque
     presets: ClassVar = {"small": Opaque()}
+
+
+class NotFiniteInJson(Sound):
+    Config: ClassVar = Endless
+    presets: ClassVar = {}
+
+
+class NoneIsNotTheDefault(Sound):
+    Config: ClassVar = Optional
+    presets: ClassVar = {"small": Optional(width=None)}
+
+
+class VersionInWords(Sound):
+    version: ClassVar = "1.2"
 
 
 class PresetOfAnotherKind(Sound):
@@ -114,6 +141,10 @@ class RecipeFromNowhere(Sound):
 
 class RecipeSetsNothing(Sound):
     recipes: ClassVar = {("smnist", "small"): Recipe("a paper", TrainSpec(), {"depth": 3})}
+
+
+class RecipeSetsAnotherType(Sound):
+    recipes: ClassVar = {("smnist", "small"): Recipe("a paper", TrainSpec(), {"width": "wide"})}
 
 
 # signatures, shapes, parameters, lengths
@@ -149,6 +180,34 @@ class LosesOneOutput(Sound):
 class ReturnsMore(Sound):
     def forward(self, x):
         return super().forward(x), x
+
+
+class ReturnsMoreInTraining(Sound):
+    def forward(self, x):
+        y = super().forward(x)
+        return (y, x) if self.training else y
+
+
+class OtherShapeInTraining(Sound):
+    def forward(self, x):
+        y = super().forward(x)
+        return y[:, :3] if self.training else y
+
+
+class RefusesLate(Sound):
+    def forward(self, x):
+        if self.signature.target == "step":
+            raise ConfigError("no answers at every step")
+        return super().forward(x)
+
+
+class NoForward(Model):
+    Config: ClassVar = Settings
+
+
+class WritesToItsInput(Sound):
+    def forward(self, x):
+        return super().forward(x.mul_(2))
 
 
 class Raises(Sound):
@@ -272,6 +331,16 @@ class InfiniteGradient(Sound):
         return super().forward(x) + self.gain.sqrt()
 
 
+class PenaltyNotFinite(Sound):
+    def penalty(self):
+        return self.mix.bias.detach().mul(0).log().sum()
+
+
+class PenaltyEach(Sound):
+    def penalty(self):
+        return self.mix.bias.square()
+
+
 class ForgetsAGroup(Sound):
     def param_groups(self):
         return [ParamGroup(list(self.mix.parameters()))]
@@ -307,9 +376,39 @@ class KeepsOldWeights(Sound):
         return self.head(mixed.cumsum(-1).tanh())
 
 
+class CountsItsSteps(Sound):
+    """How far it is in training, it counts in a number that no state dict has."""
+
+    steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        noise = torch.randn_like(x) / (1 + self.steps) if self.training else 0.0
+        return super().forward(x + noise)
+
+
 class LooksAhead(Sound):
     def forward(self, x):
         return self.head(self.mix(x).mean(-1, keepdim=True) + self.mix(x))
+
+
+class LooksAheadAtOddSteps(Sound):
+    """As by an upsampling that is late by one."""
+
+    def forward(self, x):
+        y = self.mix(x)
+        pairs = y[..., ::2].repeat_interleave(2, dim=-1)
+        late = torch.cat([pairs, y[..., -1:]], dim=-1)[..., 1 : x.shape[-1] + 1]
+        return self.head(y.cumsum(-1) + late)
+
+
+class LooksAheadBetweenChannels(Sound):
+    """At what stays if all channels go up alike."""
+
+    def forward(self, x):
+        contrast = x - x.mean(1, keepdim=True)
+        ahead = contrast.roll(-1, dims=-1).abs().sum(1, keepdim=True)
+        return self.head(self.mix(x).cumsum(-1) + ahead)
 
 
 class Deaf(Sound):
@@ -317,22 +416,78 @@ class Deaf(Sound):
         return super().forward(torch.ones_like(x))
 
 
+# rates, learned
+
+
+class OwnParametersAtARate(Sound):
+    def at_rate(self, rate):
+        assert rate > 0
+        return copy.deepcopy(self)
+
+
+class NoNetworkAtARate(Sound):
+    def at_rate(self, rate):
+        assert rate > 0
+
+
+class OtherAnswersAtRateOne(Sound):
+    gain = 1.0
+
+    def at_rate(self, rate):
+        other = copy.copy(self)
+        other.gain = 2.0 * rate
+        return other
+
+    def forward(self, x):
+        return self.gain * super().forward(x)
+
+
+class RateStays(Sound):
+    gain = 1.0
+
+    def at_rate(self, rate):
+        self.gain *= rate
+        return self
+
+    def forward(self, x):
+        return self.gain * super().forward(x)
+
+
+class LearnedNumber(Sound):
+    def learned(self):
+        return {"size": 0.3}
+
+
+class LearnedNotFinite(Sound):
+    def learned(self):
+        return {"size": [math.nan]}
+
+
 BROKEN = {
     MutableConfig: ("config", "a frozen dataclass", "@dataclass(frozen=True)"),
     NoDefault: ("config", "Config() is refused", "give every field one"),
     ChangesInJson: ("config", "comes back from JSON as", "tuples and dataclasses"),
     NotInJson: ("config", "does not go through JSON", "tuples and dataclasses"),
+    NotFiniteInJson: ("config", "does not go through JSON: ValueError: Out of range", "finite"),
+    NoneIsNotTheDefault: ("config", "comes back from JSON as Optional(width=4)", "the default"),
+    VersionInWords: ("config", "version is '1.2'", "integers"),
     PresetOfAnotherKind: ("config", "the preset 'large' is 64", "Config(...)"),
     PresetWithColon: ("config", "called 'small:er'", "rename"),
     RecipeOfNothing: ("recipes", "names no preset; expected one of small", "name the preset"),
     RecipeFromNowhere: ("recipes", "names no source", "fill in"),
     RecipeSetsNothing: ("recipes", "sets what Config does not take", "mend `model`"),
+    RecipeSetsAnotherType: ("recipes", "config.width cannot be 'wide'", "mend `model`"),
     BreaksOnImages: ("signatures", "ends in ValueError", "raising seqbench.errors.ConfigError"),
     RefusesAll: ("signatures", "every signature is refused: not today", "refuse only"),
     WrongShape: ("shapes", "output of shape (3, 3); expected (3, 5)", "answer (batch,"),
     OneAnswerForSteps: ("shapes", "step: an input of shape (3, 2, 24)", "'step'"),
     LosesOneOutput: ("shapes", "number: an input of shape (3, 1, 24)", "answer (batch,"),
     ReturnsMore: ("shapes", "sequence: forward gives a tuple", "return the answers alone"),
+    ReturnsMoreInTraining: ("shapes", "in training, forward gives a tuple", "return the answers"),
+    OtherShapeInTraining: ("shapes", "in training, an input of shape (3, 2, 24)", "answer (batch,"),
+    RefusesLate: ("shapes", "accepts: no answers at every step", "refuse it in __init__"),
+    NoForward: ("shapes", "NoForward has no forward", "write forward"),
+    WritesToItsInput: ("shapes", "forward changes its input", "in place"),
     Raises: ("shapes", "sequence: it ends in RuntimeError: mat1", "mend what the error names"),
     Double: ("shapes", "the output is torch.float64", "the input's dtype"),
     NotFinite: ("shapes", "infinities or NaN", "logarithms"),
@@ -350,12 +505,23 @@ BROKEN = {
     MixesExamples: ("batch", "an example alone and in a batch", "no mean or norm over the batch"),
     UnusedParameter: ("gradients", "reaches the parameter 'idle'", "use it in forward"),
     InfiniteGradient: ("gradients", "the gradient of 'gain' holds", "square roots"),
+    PenaltyNotFinite: ("gradients", "penalty() gives -inf", "logarithms"),
+    PenaltyEach: ("gradients", "penalty() gives tensor([", "add up"),
     ForgetsAGroup: ("groups", "'head.linear.weight' 0 times", "decay_groups"),
     GroupsTwice: ("groups", "'mix.bias' 2 times", "decay_groups"),
     HiddenState: ("state", "another with its state dict", "register_buffer"),
     KeepsOldWeights: ("state", "another with its state dict", "keep nothing"),
+    CountsItsSteps: ("state", "in training, the answers of a network and of another", "counters"),
     LooksAhead: ("causality", "the answers up to step 0, before and after", "causal = False"),
+    LooksAheadAtOddSteps: ("causality", "the answers up to step 1,", "causal = False"),
+    LooksAheadBetweenChannels: ("causality", "the answers up to step 0,", "causal = False"),
     Deaf: ("causality", "changes nothing", "a constant output"),
+    OwnParametersAtARate: ("rates", "at_rate(2.0) has parameters of its own", "shares"),
+    NoNetworkAtARate: ("rates", "at_rate(2.0) gives a NoneType", "shares"),
+    OtherAnswersAtRateOne: ("rates", "before and after at_rate(1.0)", "shares"),
+    RateStays: ("rates", "the answers before and after", "shares"),
+    LearnedNumber: ("learned", "learned() tells 'size' as 0.3", "tensor.tolist()"),
+    LearnedNotFinite: ("learned", "learned() tells 'size' as [nan]", "tensor.tolist()"),
 }
 
 
@@ -385,7 +551,7 @@ def test_all_that_is_broken_is_raised_together() -> None:
 
     with pytest.raises(ConformanceError) as caught:
         check_model(Twice)
-    broken = ["parameters", "batch", "causality"]
+    broken = ["parameters", "batch"]
     message, hint = caught.value.message.splitlines(), caught.value.hint.splitlines()
     assert [line.split("'")[1] for line in message] == broken
     assert [line.split(":")[0].strip() for line in hint] == broken
@@ -457,6 +623,59 @@ def test_what_is_not_claimed_is_not_asked() -> None:
     assert State.FAILED not in {each.state for each in said.values()}
     assert said["signatures"].text == "accepts sequence, number; refuses step, image"
     assert said["causality"].state is State.SKIPPED
+
+
+def test_presets_may_be_for_different_kinds_of_tasks() -> None:
+    """One for sequences, another for images; a preset for nothing is broken."""
+
+    class Both(Sound):
+        presets: ClassVar = {"line": Settings(4), "plane": Settings(5)}
+
+        def __init__(self, config, signature) -> None:
+            Model.__init__(self, config, signature)
+            if (len(signature.shape) == 1) != (config.width == 4):
+                raise ConfigError("of the other kind")
+            self.mix = nn.Conv1d(signature.in_channels, config.width, 1)
+            self.head = ReadOut(config.width, signature)
+
+        def forward(self, x):
+            return super().forward(x.flatten(2))
+
+    class Neither(Both):
+        presets: ClassVar = {**Both.presets, "wide": Settings(6)}
+
+        def __init__(self, config, signature) -> None:
+            if config.width == 6:
+                raise ConfigError("not yet")
+            super().__init__(config, signature)
+
+    said = {each.rule: each for each in hold(ModelSubject(Both))}
+    assert State.FAILED not in {each.state for each in said.values()}
+    accepted = "accepts sequence, step, number or, in other presets, image"
+    assert said["signatures"].text == accepted
+    said = {each.rule: each for each in hold(ModelSubject(Neither))}
+    assert "preset 'wide': every signature is refused: not yet" in said["signatures"].text
+
+
+def test_norms_over_the_channels_of_a_step_are_causal() -> None:
+    """A step's own channels may be compared, whatever is the same in all of them."""
+
+    class Normed(Sound):
+        def forward(self, x):
+            return super().forward(functional.normalize(x - x.mean(1, keepdim=True), dim=1))
+
+    check_model(Normed)
+
+
+def test_a_recipe_for_a_task_that_is_not_here_is_named() -> None:
+    """It may be in a plugin that is not installed, or misspelt."""
+
+    class Misspelt(Sound):
+        recipes: ClassVar = {("smist", "small"): Recipe("a paper", TrainSpec())}
+
+    said = {each.rule: each for each in hold(ModelSubject(Misspelt))}
+    assert said["recipes"].state is State.OK
+    assert said["recipes"].text == "1 published; no task here is called smist"
 
 
 def test_one_needed_rule_speaks_for_those_after_it() -> None:

@@ -12,6 +12,7 @@ from seqbench.conformance.rule import Broken, NotApplicable, describe
 from seqbench.model import Model
 from seqbench.registry import Entry
 from seqbench.resolve import config_from, presets_of, to_json
+from seqbench.spec import canonical_json
 from seqbench.task import Task
 
 
@@ -62,6 +63,8 @@ def configured(subject: Declared) -> str:
             "a frozen dataclass",
             "decorate it by @dataclass(frozen=True)",
         )
+    if type(cls.version) is not int or cls.version < 1:
+        raise Broken(f"version is {cls.version!r}", "1, 2, 3, ...", "count versions by integers")
     presets = _presets(cls)
     for preset, config in presets.items():
         if type(config) is not cls.Config:
@@ -89,9 +92,12 @@ def _presets(cls: type[Task | Model]) -> Mapping[str, Any]:
 
 
 def _survives(cls: type[Task | Model], preset: str, config: Any) -> None:
-    mend = "let fields be numbers, texts, truth values, None, or tuples and dataclasses of them"
+    mend = (
+        "let fields be finite numbers, texts, truth values, or tuples and dataclasses of them, or "
+        "None where that is the default"
+    )
     try:
-        back = config_from(cls, json.loads(json.dumps(to_json(config))), "config")
+        back = config_from(cls, json.loads(canonical_json(to_json(config))), "config")
     except Exception as error:
         raise Broken(
             f"the preset {preset!r} does not go through JSON: {describe(error)}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 
+from seqbench import registry
 from seqbench.conformance.declared import configured, imported
 from seqbench.conformance.rule import Broken, NotApplicable, Rule, as_broken, describe
 from seqbench.errors import SeqbenchError
-from seqbench.model import Model
+from seqbench.model import Adaptable, Model
 from seqbench.registry import Entry
-from seqbench.resolve import presets_of
+from seqbench.resolve import config_from, presets_of, to_json
 from seqbench.runner import parameters_of
 from seqbench.spec import Signature
 from seqbench.train import seed_everything
@@ -84,8 +86,8 @@ class Case:
             raise Broken(
                 f"preset {self.preset!r}: the signature {self.signature} ends in {describe(error)}",
                 "a network, or a refusal with a SeqbenchError",
-                "refuse what the model does not support by raising seqbench.errors.ConfigError, "
-                "as seqbench.nn.checks.check_sequence does for images",
+                "mend what the error names, or refuse what the model does not support by raising "
+                "seqbench.errors.ConfigError, as seqbench.nn.checks.check_sequence does for images",
             ) from error
         return ""
 
@@ -171,55 +173,81 @@ def _recipes(subject: ModelSubject) -> str:
             raise Broken(f"{where} names no source", "who published it", "fill in `source`")
         try:
             dataclasses.replace(presets[preset], **recipe.model)
+            config_from(cls, to_json(presets[preset]) | dict(recipe.model), "config")
         except (TypeError, SeqbenchError) as error:
             raise Broken(
-                f"{where} sets what Config does not take: {error}",
+                f"{where} sets what Config does not take: {str(error).splitlines()[0]}",
                 f"fields of {cls.Config.__name__}",
                 "mend `model` of the recipe",
             ) from error
-    return f"{len(cls.recipes)} published" if cls.recipes else "none"
+    return _told(cls.recipes) if cls.recipes else "none"
+
+
+def _told(recipes: Collection[tuple[str, str]]) -> str:
+    """How many there are, and which tasks of theirs are not installed, or misspelt."""
+    unknown = sorted({task for task, _ in recipes} - set(registry.entries(registry.TASKS)))
+    missing = f"; no task here is called {', '.join(unknown)}" if unknown else ""
+    return f"{len(recipes)} published{missing}"
 
 
 def _signatures(subject: ModelSubject) -> str:
     """Every kind of signature is accepted, or refused with a SeqbenchError; not all are refused."""
-    refused = {case.kind: case.refusal for case in subject.cases if case.refusal}
-    accepted = [kind for kind in KINDS if kind not in refused]
-    if not accepted:
-        raise Broken(
-            f"every signature is refused: {next(iter(refused.values()))}",
-            "a model for at least one kind of task",
-            "refuse only what the network cannot read or answer",
-        )
-    return f"accepts {', '.join(accepted)}" + (f"; refuses {', '.join(refused)}" if refused else "")
+    accepted: dict[str, list[str]] = {preset: [] for preset in subject.presets}
+    for case in subject.accepted(KINDS):
+        accepted[case.preset].append(case.kind)
+    for case in subject.cases:
+        if not accepted[case.preset]:
+            raise Broken(
+                f"preset {case.preset!r}: every signature is refused: {case.refusal}",
+                "a network for at least one kind of task",
+                "refuse only what the network cannot read or answer",
+            )
+    sets = dict.fromkeys(", ".join(kinds) for kinds in accepted.values())
+    refused = [kind for kind in KINDS if not subject.accepted([kind])]
+    said = f"accepts {' or, in other presets, '.join(sets)}"
+    return f"{said}; refuses {', '.join(refused)}" if refused else said
 
 
 @_each(*KINDS)
 def _shapes(case: Case) -> str:
-    """(batch, out), or (batch, out, time) for target step: float32, finite."""
-    _check_output(case, case.x())
+    """(batch, out), or (batch, out, time) for target step: float32, finite, in training too."""
+    x = case.x()
+    try:
+        answers = {"": case.answer(x), "in training, ": case.make(0).train()(x)}
+    except SeqbenchError as error:
+        raise Broken(
+            f"forward refuses what __init__ accepts: {error.message}",
+            "an answer to every signature that is not refused",
+            "write forward for it, or refuse it in __init__ by raising seqbench.errors.ConfigError",
+        ) from error
+    for when, y in answers.items():
+        _check_output(case, x, y, when)
+    if not torch.equal(x, case.x()):
+        raise Broken("forward changes its input", "x as it was", "do nothing to x in place")
     return ""
 
 
-def _check_output(case: Case, x: Tensor) -> None:
-    y = case.answer(x)
+def _check_output(case: Case, x: Tensor, y: Any, when: str = "") -> None:
     if not isinstance(y, Tensor):
         raise Broken(
-            f"forward gives a {type(y).__name__}", "one tensor", "return the answers alone"
+            f"{when}forward gives a {type(y).__name__}", "one tensor", "return the answers alone"
         )
     steps = x.shape[2:] if case.signature.target == "step" else ()
     expected = (len(x), case.signature.out_features, *steps)
     if tuple(y.shape) != expected:
         raise Broken(
-            f"an input of shape {tuple(x.shape)} gives an output of shape {tuple(y.shape)}",
+            f"{when}an input of shape {tuple(x.shape)} gives an output of shape {tuple(y.shape)}",
             f"{expected}",
             "answer (batch, out_features), or (batch, out_features, time) where "
             "signature.target is 'step'",
         )
     if y.dtype != torch.float32:
-        raise Broken(f"the output is {y.dtype}", "torch.float32", "compute in the input's dtype")
+        raise Broken(
+            f"{when}the output is {y.dtype}", "torch.float32", "compute in the input's dtype"
+        )
     if not y.isfinite().all():
         raise Broken(
-            f"the output for shape {tuple(x.shape)} holds infinities or NaN",
+            f"{when}the output for shape {tuple(x.shape)} holds infinities or NaN",
             "finite numbers",
             "look for divisions by zero, logarithms and overflowing exponentials",
         )
@@ -231,7 +259,8 @@ def _lengths(case: Case) -> str:
     refused = []
     for length in OTHER_LENGTHS:
         try:
-            _check_output(case, case.x(length))
+            x = case.x(length)
+            _check_output(case, x, case.answer(x))
         except SeqbenchError:
             refused.append(str(length))
         except Broken:
@@ -355,7 +384,7 @@ def _gradients(case: Case) -> str:
         network(case.x())
     y = network(case.x())
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    ((y * weights).sum() + network.penalty()).backward()
+    ((y * weights).sum() + _penalty(network)).backward()
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -372,6 +401,17 @@ def _gradients(case: Case) -> str:
                 "look for square roots, norms and divisions at zero",
             )
     return ""
+
+
+def _penalty(network: Model) -> Tensor:
+    penalty = network.penalty()
+    if penalty.shape != () or not penalty.isfinite():
+        raise Broken(
+            f"penalty() gives {penalty.detach()}",
+            "one finite number, as a tensor without dimensions",
+            "add up what is penalised, and look for logarithms and divisions by zero",
+        )
+    return penalty
 
 
 @_each("sequence", "step", "image")
@@ -399,39 +439,78 @@ def _state(case: Case) -> str:
     copy.load_state_dict(trained.state_dict())
     with torch.inference_mode():
         answers = copy.eval()(case.x()), trained.eval()(case.x())
-    _close(
-        *answers,
-        "the answers of a network and of another with its state dict",
-        "register what is not a parameter by register_buffer, and keep nothing that is computed "
-        "from weights when they change",
+    mend = (
+        "register what is not a parameter by register_buffer, counters too, and keep nothing that "
+        "is computed from weights when they change"
     )
+    what = "the answers of a network and of another with its state dict"
+    _close(*answers, what, mend)
+    answers = _trained_answer(copy, case.x()), _trained_answer(trained, case.x())
+    _close(*answers, f"in training, {what}", mend)
     return ""
 
 
 @_each("step")
 def _causality(case: Case) -> str:
-    """Changing x after step t leaves y up to step t alone, and changes y after it."""
+    """Changing x after step t leaves y up to step t alone, for every t; it changes y after it."""
     if not case.network.causal:
         raise NotApplicable("the model says causal = False")
     x = case.x()
+    other = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     y = case.answer(x)
-    for t in (0, LENGTH // 2, LENGTH - 2):
-        changed = x.clone()
-        changed[..., t + 1 :] += 1.0
-        z = case.answer(changed)
+    for t in range(LENGTH - 1):
+        z = case.answer(torch.cat([x[..., : t + 1], other[..., t + 1 :]], dim=-1))
         _close(
             z[..., : t + 1],
             y[..., : t + 1],
             f"the answers up to step {t}, before and after a change of x from step {t + 1} on,",
             "pad on the left only and look at no later step, or say causal = False in the class",
         )
-        if (z[..., t + 1 :] - y[..., t + 1 :]).abs().max() == 0:
+        if t == LENGTH // 2 and torch.equal(z, y):
             raise Broken(
                 f"a change of x from step {t + 1} on changes nothing",
                 "answers that depend on the input",
                 "look for a constant output: a dead activation, a mask of zeros",
             )
     return "no answer depends on a later step"
+
+
+@_each("sequence", "step")
+def _rates(case: Case) -> str:
+    """``at_rate`` gives a network of the same parameters; at rate 1 the same answers."""
+    network, x = case.network, case.x()
+    if not isinstance(network, Adaptable):
+        raise NotApplicable("there is no at_rate: at other sampling rates it is used as it is")
+    before = case.answer(x)
+    mend = "give a network that shares the parameters, as seqbench.nn.continuous.at_rate does"
+    for rate in (2.0, 1.0):
+        other = network.at_rate(rate)
+        if not isinstance(other, Model):
+            raise Broken(f"at_rate({rate}) gives a {type(other).__name__}", "a network", mend)
+        mine, theirs = ({*map(id, n.parameters())} for n in (network, other))
+        if mine != theirs:
+            raise Broken(f"at_rate({rate}) has parameters of its own", "those of the network", mend)
+    longer = case.x(2 * LENGTH)
+    with torch.inference_mode():
+        _check_output(case, longer, network.at_rate(2.0)(longer), "at twice the rate, ")
+        _close(network.at_rate(1.0)(x), before, "the answers before and after at_rate(1.0)", mend)
+    _close(case.answer(x), before, "the answers before and after asking for at_rate", mend)
+    return "at_rate shares the parameters"
+
+
+@_each("sequence", "step", "image")
+def _learned(case: Case) -> str:
+    """What ``learned`` tells are finite numbers in a list, by name."""
+    told = case.network.learned()
+    for name, values in told.items():
+        listed = isinstance(values, Sequence) and all(isinstance(v, float | int) for v in values)
+        if not listed or not all(math.isfinite(value) for value in values):
+            raise Broken(
+                f"learned() tells {name!r} as {values!r}",
+                "a list of finite numbers, one a layer",
+                "give lists of Python's numbers, as by tensor.tolist()",
+            )
+    return f"{', '.join(told)} are kept with every epoch" if told else "nothing is told"
 
 
 def _parameters(subject: ModelSubject) -> str:
@@ -493,4 +572,6 @@ MODEL_RULES: tuple[Rule[ModelSubject], ...] = (
     Rule("groups", _groups),
     Rule("state", _state),
     Rule("causality", _causality),
+    Rule("rates", _rates),
+    Rule("learned", _learned),
 )
