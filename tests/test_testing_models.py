@@ -630,6 +630,7 @@ def test_presets_may_be_for_different_kinds_of_tasks() -> None:
 
     class Both(Sound):
         presets: ClassVar = {"line": Settings(4), "plane": Settings(5)}
+        parameter_counts: ClassVar = {}
 
         def __init__(self, config, signature) -> None:
             Model.__init__(self, config, signature)
@@ -639,7 +640,7 @@ def test_presets_may_be_for_different_kinds_of_tasks() -> None:
             self.head = ReadOut(config.width, signature)
 
         def forward(self, x):
-            return super().forward(x.flatten(2))
+            return self.head(self.mix(x.flatten(2)))
 
     class Neither(Both):
         presets: ClassVar = {**Both.presets, "wide": Settings(6)}

@@ -510,7 +510,7 @@ def _learned(case: Case) -> str:
                 "a list of finite numbers, one a layer",
                 "give lists of Python's numbers, as by tensor.tolist()",
             )
-    return f"{', '.join(told)} are kept with every epoch" if told else "nothing is told"
+    return f"tells {', '.join(told)}" if told else "tells nothing"
 
 
 def _parameters(subject: ModelSubject) -> str:
