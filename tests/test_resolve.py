@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from seqbench.errors import ConfigError, SeqbenchError, UnknownNameError
-from seqbench.resolve import resolve
+from seqbench.resolve import resolve, to_json
 from seqbench.spec import Plateau, Request
 
 
@@ -95,6 +99,10 @@ WRONG = {
         Request("tiny-sum", "tiny-mlp", {}, {"model.hidden": "many"}),
         "model.hidden cannot be 'many'",
     ),
+    "no finite number": (
+        Request("tiny-sum", "tiny-mlp", {}, {"model.dropout": "NaN"}),
+        "dropout.float cannot be nan: input should be a finite number",
+    ),
     "whole group": (Request("tiny-sum", "tiny-mlp", {}, {"model": 3}), "model"),
     "below a value": (Request("tiny-sum", "tiny-mlp", {}, {"model.hidden.x": 3}), "no fields"),
     "negative epochs": (
@@ -113,3 +121,12 @@ def test_wrong_request_gets_one_message(case):
         resolve(request)
     assert isinstance(caught.value, ConfigError | UnknownNameError)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Path.iterdir, Any], ids=["type", "value"])
+def test_a_config_that_json_cannot_hold_is_refused(kind):
+    """By the type of a field, or by what is in it; fields that can be are named."""
+    config = make_dataclass("Config", [("gain", kind, abs)], frozen=True)
+    with pytest.raises(ConfigError, match="Config cannot be written as JSON") as caught:
+        to_json(config())
+    assert "numbers, texts" in caught.value.hint
