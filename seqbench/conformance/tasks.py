@@ -43,11 +43,15 @@ class TaskSubject:
     preset: str | None = None
     data_dir: Path | None = None
 
+    @property
+    def chosen(self) -> str:
+        """The name of the preset."""
+        return self.preset or next(iter(presets_of(self.cls)))
+
     @cached_property
     def config(self) -> Any:
         """The config of the preset."""
-        presets = presets_of(self.cls)
-        return presets[self.preset or next(iter(presets))]
+        return presets_of(self.cls)[self.chosen]
 
     @cached_property
     def task(self) -> Task:
@@ -146,7 +150,8 @@ def _splits(subject: TaskSubject) -> str:
                 "end with .contiguous()",
             )
     sizes = " / ".join(f"{len(split):,}" for split in splits.values())
-    return f"{sizes} examples to train, validate, test"
+    alone = "" if len(presets_of(subject.cls)) == 1 else f"; of preset {subject.chosen!r} alone"
+    return f"{sizes} examples to train, validate, test{alone}"
 
 
 def _encode(subject: TaskSubject) -> str:
@@ -319,6 +324,12 @@ def _scores(subject: TaskSubject) -> str:
             f"a float for each example, shape {(len(y),)}",
             "take no mean over the batch: the average is taken over all examples at the end",
         )
+    if not score.isfinite().all():
+        raise Broken(
+            f"scores of random answers are {score.tolist()}",
+            "finite numbers",
+            "look for divisions by zero and logarithms",
+        )
     pairs = zip(answers.split(1), y.split(1), strict=True)
     if not torch.allclose(score, torch.cat([subject.task.score(*pair) for pair in pairs])):
         raise Broken(
@@ -338,6 +349,8 @@ def _perfect(subject: TaskSubject) -> str:
         if not torch.all(score == 1):
             mend = "mend score() or the targets"
             raise Broken(f"right answers score {mean:.3f}", "1 for every example", mend)
+        if not task.higher_is_better:
+            raise Broken("higher_is_better is False", "True for accuracy", "mend it, or `metric`")
     elif not (mean > chance if task.higher_is_better else mean < chance):
         arrow = "higher" if task.higher_is_better else "lower"
         raise Broken(
