@@ -27,8 +27,13 @@ class Understood(Exception):  # noqa: N818  (ends a command, is no error)
 
 
 @pytest.fixture
-def spec_of(monkeypatch):
-    """The spec that the command line makes of a command, given the hash of its weights."""
+def spec_of(monkeypatch, tmp_path):
+    """The spec that the command line makes of a command, given the hash of its weights.
+
+    The files of parents are found where a run leaves them.
+    """
+    (tmp_path / "runs").symlink_to(ROOT / "leaderboards")
+    monkeypatch.chdir(tmp_path)
 
     def run(plan, *_):
         raise Understood(plan.spec)
