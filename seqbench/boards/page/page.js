@@ -1347,7 +1347,7 @@ function transferSection(table, number) {
         { class: "box", tabindex: "0", role: "region", "aria-label": table.title },
         h(
           "table",
-          { class: "overall" },
+          { class: "overall transfer" },
           h(
             "thead",
             {},
