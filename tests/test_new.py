@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import runpy
 import shutil
 import subprocess
@@ -42,6 +43,21 @@ def test_a_new_plugin_is_complete_and_passes_its_own_test(kind, tmp_path, instal
     assert "mytask" not in text.lower()
     install(folder, install_plugin)
     runpy.run_path(str(folder / test))["test_conforms"]()
+
+
+@pytest.mark.parametrize("kind", ["model", "task"])
+@pytest.mark.parametrize("name", ["block", "model", "tensor", "source", "split", "task", "none"])
+def test_any_name_gives_a_class_of_its_own(name, kind, tmp_path) -> None:
+    """Also one that the module has for something else, or that Python keeps to itself."""
+    folder = new_plugin(kind, name, tmp_path)
+    body = ast.parse((folder / f"seqbench_{name}.py").read_text()).body
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    imports = [node.names for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = classes + [each.name for names in imports for each in names]
+    assert len(set(names)) == len(names)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    value = project["entry-points"][f"seqbench.{kind}s"][name]
+    assert value.partition(":")[2] in classes
 
 
 @pytest.mark.skipif(shutil.which("ruff") is None, reason="needs ruff")

@@ -7,6 +7,7 @@ replaced.
 from __future__ import annotations
 
 import importlib.util
+import keyword
 import re
 import shutil
 import tempfile
@@ -82,18 +83,26 @@ def _check_name(name: str) -> None:
 def _files(kind: Kind, name: str) -> Iterator[tuple[PurePosixPath, str]]:
     """Every file of the template with the names replaced, by its path in the plugin."""
     word, class_ = _WORDS[kind]
+    template = resources.files(__name__) / kind
     replacements = {
         f"seqbench_{word}": _module(name),
         f"test_{word}": f"test_{_module(name).removeprefix('seqbench_')}",
         word: name,
-        class_: "".join(part.capitalize() for part in name.split("-")),
+        class_: _class(kind, name, (template / f"seqbench_{word}.py").read_text("utf-8")),
     }
     pattern = re.compile("|".join(replacements))
-    for path, text in _walk(resources.files(__name__) / kind, PurePosixPath()):
+    for path, text in _walk(template, PurePosixPath()):
         renamed, written = (
             pattern.sub(lambda match: replacements[match[0]], each) for each in (str(path), text)
         )
         yield PurePosixPath(renamed), written
+
+
+def _class(kind: Kind, name: str, source: str) -> str:
+    """What the class is called: no word of the module that it stands in, nor of Python."""
+    class_ = "".join(part.capitalize() for part in name.split("-"))
+    taken = {*re.findall(r"\w+", source), *keyword.kwlist}
+    return class_ + kind.capitalize() if class_ in taken else class_
 
 
 def _walk(folder: Traversable, below: PurePosixPath) -> Iterator[tuple[PurePosixPath, str]]:
