@@ -70,7 +70,13 @@ def run(  # noqa: PLR0913  (what the command's options say)
     from seqbench.spec import Request
 
     short = {"train.epochs": epochs, "train.max_steps": max_steps}
-    paths = {**(settings or {}), **{path: v for path, v in short.items() if v is not None}}
+    paths = dict(settings or {})
+    for path, value in short.items():
+        if value is None:
+            continue
+        if path in paths:
+            raise ConfigError(f"{path} is set twice: to {paths[path]!r} and to {value!r}")
+        paths[path] = value
     name = model_named(model, None if from_file is None else str(from_file))
     if parent is None and not trained:
         raise ConfigError("trained is false, but there is no parent with weights to test")
@@ -136,7 +142,9 @@ def _results_below(directory: Path) -> list[Result]:
         raise unreadable[0]
     if not results:
         raise ResultError(
-            f"there are no results below {directory}", "expected results/TASK/*.json in it"
+            f"there are no results below {directory}",
+            "expected results/TASK/*.json in it, or the name of a suite: "
+            + ", ".join(suite_names()),
         )
     _warn(unreadable)
     return results

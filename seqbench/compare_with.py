@@ -1,4 +1,4 @@
-"""A new result beside those that there are of other models on its task; needs no torch."""
+"""A new result beside those that there are of other models on its task."""
 
 from __future__ import annotations
 
@@ -37,12 +37,17 @@ class Neighbours:
         return rank([*shown, result], load_published())
 
     def missing(self, result: Result, output_dir: Path) -> list[str]:
-        """For each model that has no result on the task, the command that makes one."""
+        """For each model that has no result on the task, the command that makes one.
+
+        On the same task, from the same seed and for as long as the result's run was told to train.
+        """
         commands = []
         for model in self.models:
             if any(self._of(each, [model], result) for each in self.results):
                 continue
-            words = ["seqbench", "run", task_of(result), model, *options_of(result, "task.")]
+            words = ["seqbench", "run", task_of(result), model]
+            for path in ("task.", "train.epochs", "train.max_steps"):
+                words += options_of(result, path)
             words += ["--seed", str(result.spec.seed), "--output-dir", str(output_dir)]
             commands.append(shlex.join(words))
         return commands
@@ -61,19 +66,40 @@ def _but_for_seed(result: Result) -> RunSpec:
 def neighbours(models: str, directories: Sequence[Path]) -> Neighbours:
     """What ``--compare-with NAME,NAME:PRESET`` means.
 
+    The first of the directories may not be there yet.
+
     Raises:
-        UnknownNameError: a name is neither that of a model nor of any result.
-        ConfigError: there is no name.
+        UnknownNameError: a name or preset is neither that of a model nor of any result.
+        ConfigError: there is no name, or no such directory.
+        PluginError: a preset that no result has is of a model that cannot be loaded.
 
     """
     names = tuple(filter(None, (name.strip() for name in models.split(","))))
     if not names:
         raise ConfigError("--compare-with names no model", "expected NAME,NAME:PRESET,...")
+    for directory in directories[1:]:
+        if not directory.is_dir():
+            raise ConfigError(f"--results {directory} is no directory")
     read = [read_results(directory) for directory in dict.fromkeys(directories)]
     results = tuple(result for found, _ in read for result in found)
     known = {*registry.entries(registry.MODELS), *(each.spec.model.name for each in results)}
     for name in names:
         if name.partition(":")[0] not in known:
             raise UnknownNameError("model or result", name, known)
+        _check_preset(name, results)
     unreadable = tuple(error for _, errors in read for error in errors)
     return Neighbours(names, tuple(directories), results, unreadable)
+
+
+def _check_preset(text: str, results: Iterable[Result]) -> None:
+    name, _, preset = text.partition(":")
+    presets = {each.origin.preset for each in results if each.spec.model.name == name}
+    if not preset or preset in presets:
+        return
+    if name in registry.entries(registry.MODELS):
+        from seqbench.model import load_model
+        from seqbench.resolve import presets_of
+
+        presets |= {*presets_of(load_model(name))}
+    if preset not in presets:
+        raise UnknownNameError(f"preset of {name!r}", preset, presets)

@@ -96,6 +96,8 @@ def test_run_fails_as_the_command_does(here) -> None:
         run("tiny-mpl")
     with pytest.raises(ConfigError, match="either MODEL or in a file"):
         seqbench.run("tiny-sum")
+    with pytest.raises(ConfigError, match=r"train\.epochs is set twice: to 3 and to 1"):
+        run(settings={"train.epochs": 3})
     assert not list(here.iterdir())
 
 
@@ -151,6 +153,8 @@ def test_what_cannot_be_read_is_warned_of(here) -> None:
     for nothing in ("elsewhere", []):
         with pytest.raises(ResultError, match="there are no results"):
             seqbench.leaderboard(nothing)
+    with pytest.raises(ResultError, match=r"or the name of a suite: .*quick"):
+        seqbench.leaderboard("quik")
 
 
 def test_the_notebook_of_the_docs_runs() -> None:

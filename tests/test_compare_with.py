@@ -39,7 +39,8 @@ def test_rows_of_the_named_models_stand_beside_the_new_one(seqbench) -> None:
     alone = run(seqbench, SMALL, "--compare-with", LARGE)
     assert "tiny-mlp:small" in alone
     assert "hidden=3" not in alone
-    assert "make it by: seqbench run tiny-sum tiny-mlp:large --seed 0 --output-dir runs" in alone
+    made = "tiny-mlp:large --set train.epochs=1 --seed 0 --output-dir runs"
+    assert f"make it by: seqbench run tiny-sum {made}" in alone
     both = run(seqbench, SMALL, "--compare-with", LARGE, "--results", "theirs")
     assert "tiny-mlp:large" in both
     assert "make it by" not in both
@@ -57,18 +58,20 @@ def test_other_seeds_of_the_new_model_join_its_row(seqbench) -> None:
 
 
 def test_only_the_same_task_is_compared(seqbench) -> None:
-    """With the same config; the command that makes the missing result has it."""
+    """With the same config; the command that makes the missing result has it, and the epochs."""
     run(seqbench, LARGE)
     out = run(seqbench, SMALL, "--task", "length=9", "--seed", "4", "--compare-with", LARGE)
     assert "tiny-mlp:large  " not in out
-    made = "seqbench run tiny-sum tiny-mlp:large --task length=9 --seed 4 --output-dir runs"
-    assert f"make it by: {made}" in out
+    made = "tiny-mlp:large --task length=9 --set train.epochs=1 --seed 4 --output-dir runs"
+    assert f"make it by: seqbench run tiny-sum {made}" in out
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--compare-with", "tiny-mpl"), "did you mean 'tiny-mlp'"),
+        (("--compare-with", "tiny-mlp:larg"), "no preset of 'tiny-mlp' named 'larg'; did you mean"),
+        (("--compare-with", "tiny-mlp", "--results", "nowhere"), "nowhere is no directory"),
         (("--compare-with", " , "), "--compare-with names no model"),
         (("--results", "theirs"), "--results says where --compare-with looks"),
     ],
