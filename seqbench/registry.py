@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import traceback
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
 from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
@@ -147,9 +149,16 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may fail in any way, or exit; others go on
-        return None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}{_place(error)}"
     cause = _misfit(loaded, base, entry)
     return (None, cause) if cause else (loaded, None)
+
+
+def _place(error: BaseException) -> str:
+    """Where a plugin's import ended; nothing if it was not in a plugin's line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
 
 
 def _misfit(loaded: object, base: type, entry: Entry) -> str | None:

@@ -13,7 +13,11 @@ from seqbench.model import Model, load_model
 from seqbench.task import Task, load_task
 
 BROKEN = {
-    "raises on import": ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+    "raises on import": (
+        "x = 1\nraise RuntimeError('no luck')",
+        "RuntimeError: no luck (bad_plugin.py, line 2)",
+    ),
+    "is no Python": ("x = 1\ny =", "SyntaxError: invalid syntax (bad_plugin.py, line 2)"),
     "exits on import": ("import sys; sys.exit('bye')", "SystemExit: bye"),
     "lacks a dependency": ("import not_there_at_all", "No module named 'not_there_at_all'"),
     "native library missing": (
