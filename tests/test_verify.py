@@ -216,6 +216,7 @@ TAMPERING = {
     "made at no time": (setting("provenance.started_at", "today"), {"provenance.started_at"}),
     "in no time": (setting("provenance.seconds", 0), {"provenance.seconds"}),
     "an error that did not matter": (setting("error", "RuntimeError"), {"error"}),
+    "a limit that did not matter": (setting("time_limit_seconds", 5.0), {"time_limit_seconds"}),
     "trained, said to be evaluated": (
         setting("status", "evaluated"),
         {"chosen_epoch", "curve", "spec.train"},

@@ -19,10 +19,11 @@ _PRESENT = {
     Status.EVALUATED: _TESTED,
     Status.TRIAL: (_TESTED | _TRAINED) - _OF_TEST,
 }
+_OF_FAILURE = {"error", "time_limit_seconds"}
 _ABSENT = {
-    Status.OK: {"error"},
-    Status.EVALUATED: {"error"} | _TRAINED,
-    Status.TRIAL: {"error"} | _OF_TEST,
+    Status.OK: _OF_FAILURE,
+    Status.EVALUATED: _OF_FAILURE | _TRAINED,
+    Status.TRIAL: _OF_FAILURE | _OF_TEST,
 }
 _ENDED_BADLY = ({"error"}, _OF_TEST)
 
