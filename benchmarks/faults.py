@@ -57,6 +57,7 @@ class Campaign:
 
     folder: Path
     jobs: int
+    kills: int
     random: random.Random
     run_seconds: float = 0.0
     expected: dict[str, Result] = field(default_factory=dict)
@@ -165,19 +166,25 @@ def _is_unfinished(campaign: Campaign, directory: Path) -> bool:
 
 def kill_one_runner(campaign: Campaign) -> None:
     """Runs, runners and fork servers die; nothing is lost and no outcome is another."""
-    directory = campaign.folder / "killed"
-    done = killed(campaign, directory, 1, campaign.report["kills_asked"])  # type: ignore[arg-type]
-    campaign.report["kills"] = dict(done)
-    campaign.report["sittings_of_a_run_at_most"] = max(events(directory, "started").values())
-    campaign.check("killed", directory)
+    _kill(campaign, "kills", runners=1)
 
 
 def kill_two_runners(campaign: Campaign) -> None:
     """The same with two runners at once."""
-    directory = campaign.folder / "killed-two"
-    done = killed(campaign, directory, 2, campaign.report["kills_asked"])  # type: ignore[arg-type]
-    campaign.report["kills_of_two_runners"] = dict(done)
-    campaign.check("killed-two", directory)
+    _kill(campaign, "kills-two-runners", runners=2)
+
+
+def _kill(campaign: Campaign, name: str, runners: int) -> None:
+    """Run the suite, again in another directory if it ends before there were enough kills."""
+    done: Counter[str] = Counter()
+    sittings = rounds = 0
+    while done.total() < campaign.kills:
+        rounds += 1
+        directory = campaign.folder / f"{name}-{rounds}"
+        done += killed(campaign, directory, runners, campaign.kills - done.total())
+        campaign.check(directory.name, directory)
+        sittings = max(sittings, *events(directory, "started").values())
+    campaign.report[name] = {**done, "rounds": rounds, "sittings_of_a_run_at_most": sittings}
 
 
 def two_runners(campaign: Campaign) -> None:
@@ -290,8 +297,8 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        campaign = Campaign(folder, arguments.jobs, random.Random(arguments.seed))
-        campaign.report["kills_asked"] = arguments.kills
+        seed = random.Random(arguments.seed)
+        campaign = Campaign(folder, arguments.jobs, arguments.kills, seed)
         suite = SUITE.format(seeds=list(range(arguments.seeds)))
         (folder / "faults.toml").write_text(suite)
         if campaign.finish(folder / "whole"):
