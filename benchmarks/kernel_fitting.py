@@ -42,7 +42,7 @@ SIZES = {1: (257,), 2: (33, 33)}
 """Taps along each axis; 33 x 33 are the FlexConv authors' kernels of CIFAR-10."""
 CASES = ((1, 8), (1, 32), (2, 8), (2, 32))
 """Numbers of axes, and widths of the MAGNet whose parameters all have."""
-LEARNING_RATES = (3e-3, 1e-2, 3e-2)
+LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 JET_ORDERS = (4, 9)
 CLOSE = 30.0
 """Decibels at which a fit is called close."""
