@@ -37,6 +37,7 @@ def run(  # noqa: PLR0913  (what the command's options say)
     data_dir: str | Path | None = None,
     device: str = "cpu",
     threads: int = 1,
+    loggers: Sequence[str] = (),
 ) -> Result:
     """Train and test one model on one task, as ``seqbench run``; the same call again continues it.
 
@@ -57,6 +58,7 @@ def run(  # noqa: PLR0913  (what the command's options say)
         data_dir: where data sets lie or are downloaded to.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         threads: torch's within an operator, for this process.
+        loggers: trackers that are told of every epoch: ``tensorboard``, ``wandb``, ``mlflow``.
 
     Raises:
         SeqbenchError: the run cannot be done as asked; no Result is written.
@@ -82,18 +84,19 @@ def run(  # noqa: PLR0913  (what the command's options say)
         raise ConfigError("trained is false, but there is no parent with weights to test")
     request = Request(task, name, task_settings or {}, paths, seed or 0, trained=trained)
     plan = resolve(request) if parent is None else resolve_from(request, parent, seed)
-    place = Place(Path(output_dir), _path(data_dir), device, threads)
+    place = Place(Path(output_dir), _path(data_dir), device, threads, tuple(loggers))
     with shown(Console()) as progress:
         return run_plan(plan, place, progress)
 
 
-def leaderboard(
+def leaderboard(  # noqa: PLR0913  (what the command's options say)
     of: str | Path | Iterable[Result],
     *,
     output_dir: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "cpu",
     jobs: int | None = None,
+    loggers: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The rows of a leaderboard, one a model and board, in their order: ``leaderboard.csv``.
 
@@ -106,7 +109,8 @@ def leaderboard(
         output_dir: where the results of a suite go; ``runs/SUITE`` by default.
         data_dir: where data sets lie or are downloaded to.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        jobs: runs at once; as cores allow by default, 1 on a GPU.
+        jobs: runs at once; as cores allow by default, one on each GPU.
+        loggers: trackers that are told of every epoch: ``tensorboard``, ``wandb``, ``mlflow``.
 
     Raises:
         ResultError: there is no result that can be read. Of those that cannot, and of runs that
@@ -116,22 +120,21 @@ def leaderboard(
     """
     if isinstance(of, str) and (of in suite_names() or of.endswith(".toml")):
         directory = _path(output_dir) or Path("runs", load_suite(of).name)
-        _run_suite(of, directory, _path(data_dir), device, jobs)
+        where = {"data_dir": _path(data_dir), "device": device, "loggers": tuple(loggers)}
+        _run_suite(of, directory, jobs, **where)
         return _frame(_results_below(directory))
     if isinstance(of, str | Path):
         return _frame(_results_below(Path(of)))
     return _frame(list(of))
 
 
-def _run_suite(
-    name: str, directory: Path, data_dir: Path | None, device: str, jobs: int | None
-) -> None:
+def _run_suite(name: str, directory: Path, jobs: int | None, **where: Any) -> None:
     from seqbench.execute import Effort, jobs_at_once, run_suite
     from seqbench.report import Counter
     from seqbench.runner import Place
 
     suite = load_suite(name)
-    place = Place(directory, data_dir, device, suite.threads)
+    place = Place(directory, threads=suite.threads, **where)
     effort = Effort(place, jobs_at_once(jobs, place), Counter(Console()))
     _warn(run_suite(suite, effort))
 

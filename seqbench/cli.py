@@ -54,6 +54,12 @@ ModelSettings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the model, as model.FIELD=VALUE.")
 ]
 Threads = Annotated[int, typer.Option(help="Threads within an operator.")]
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logger", help="Tell tensorboard, wandb or mlflow of every epoch too; repeatable."
+    ),
+]
 ModelName = Annotated[
     str | None, typer.Argument(help="MODEL or MODEL:PRESET; left out with --from-file.")
 ]
@@ -176,6 +182,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     threads: Threads = 1,
     output_dir: OutputDir = "runs",
     data_dir: DataDir = None,
+    logger: Loggers = None,
     compare_with: Annotated[
         str | None,
         typer.Option(help="Show the result beside those of MODEL,MODEL:PRESET,... on the task."),
@@ -209,7 +216,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     console = Console()
     with _results_go(output_dir, Path("runs")) as (directory, _):
         others = _neighbours(compare_with, results, directory)
-        place = Place(directory, data_dir, device, threads)
+        place = Place(directory, data_dir, device, threads, tuple(logger or ()))
         console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
         with _interruptible(), shown(console) as progress:
             result = run_plan(plan, place, progress)
@@ -321,6 +328,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
         ),
     ] = None,
     data_dir: DataDir = None,
+    logger: Loggers = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -351,7 +359,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     local = Path("runs") / what.name
     console = Console()
     with _results_go(output_dir or str(local), local) as (directory, home):
-        place = Place(directory, data_dir, device, what.threads)
+        place = Place(directory, data_dir, device, what.threads, tuple(logger or ()))
         counter = report.Counter(console)
         effort = Effort(
             place, jobs_at_once(jobs, place), counter, retry_failed, _limit(time_limit), home

@@ -11,6 +11,7 @@ from seqbench.dispatch import Executor, Orders, Watcher, dispatch
 from seqbench.errors import ConfigError, PluginError, SeqbenchError
 from seqbench.executors.local import LocalExecutor, slots
 from seqbench.home import Home
+from seqbench.loggers import check_loggers
 from seqbench.resolve import Plan, resolve, resolve_child
 from seqbench.result import Result, check_writable
 from seqbench.runner import Place, prepare_device
@@ -110,8 +111,8 @@ def run_suite(
     leave no Result: the errors are given back.
 
     Raises:
-        SeqbenchError: the suite names what there is not, the device is not there, the output
-            directory cannot be written, or the Result of a trial cannot be read.
+        SeqbenchError: the suite names what there is not, the device or a logger is not there, the
+            output directory cannot be written, or the Result of a trial cannot be read.
 
     """
     requests, errors = _resolvable(requests_of(suite, seeds))
@@ -119,6 +120,7 @@ def run_suite(
         effort = dataclasses.replace(effort, time_limit=suite.time_limit_seconds)
     if effort.executor is None:
         prepare_device(effort.place)
+    check_loggers(effort.place.loggers)
     check_writable(effort.place.output_dir)
     trials = _trials(suite, requests)
     if trials:

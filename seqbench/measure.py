@@ -66,6 +66,9 @@ class _Stopwatch:
         self.seconds: list[float] = []
         self._last: float | None = None
 
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Never happen: what is measured has no checkpoint."""
+
     def step(self, done: int, total: int) -> None:  # noqa: ARG002  (the protocol)
         """Take the time since the step before, and end the training if that is enough."""
         if self.device.type != "cpu":

@@ -31,6 +31,10 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Say where training goes on."""
+        self._console.print(describe_resumption(curve), highlight=False)
+
     def step(self, done: int, total: int) -> None:
         """Say nothing."""
 
@@ -51,6 +55,10 @@ class Bar:
         self._task = progress.add_task("training", total=None, start=False)
         self._shown = 0.0
 
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Show where training goes on."""
+        self._progress.console.print(describe_resumption(curve), highlight=False)
+
     def step(self, done: int, total: int) -> None:
         """Move the bar, a few times a second at most."""
         now = time.monotonic()
@@ -66,6 +74,11 @@ class Bar:
     def epoch(self, point: Epoch) -> None:
         """Show how the epoch went."""
         self._progress.console.print(describe(point), highlight=False)
+
+
+def describe_resumption(curve: Sequence[Epoch]) -> str:
+    """Where training goes on, in one line."""
+    return f"going on after epoch {curve[-1].epoch}"
 
 
 def describe(point: Epoch) -> str:

@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from seqbench.errors import (
 )
 from seqbench.flops import count_flops
 from seqbench.lease import BusyError, LostError
+from seqbench.loggers import Logs, check_loggers
 from seqbench.model import Adaptable, Model, load_model
 from seqbench.provenance import now, provenance
 from seqbench.resolve import Plan, config_from
@@ -78,13 +80,14 @@ class Place:
     """Where a run happens and leaves its files; decides nothing about its outcome on one machine.
 
     ``threads`` are torch's within one operator, never picked by the hardware: the last bits of a
-    sum depend on them.
+    sum depend on them. ``loggers`` are the trackers that are told of its runs too.
     """
 
     output_dir: Path
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    loggers: tuple[str, ...] = ()
 
 
 def batch_size(spec: RunSpec) -> int:
@@ -160,20 +163,21 @@ class _Way:
     place: Place
     directory: Path
     ready: Callable[[], Bench | Result]
-    do: Callable[[Bench], Result]
+    do: Callable[[Bench, Logs], Result]
 
     def there(self) -> Result | None:
         """The Result that stays, if there is one."""
         result = existing(self.plan.spec, self.directory)
         return None if result is None or result.status in RETRIED else result
 
-    def go(self, seat: Sitting) -> Result:
+    def go(self, seat: Sitting, logs: Logs) -> Result:
         """Make ready and do."""
         bench = self.ready()
         if isinstance(bench, Result):
             return bench
         seat.begin(bench.task.metric, str(bench.device))
-        return self.do(replace(bench, seat=seat))
+        logs.begin()
+        return self.do(replace(bench, seat=seat), logs)
 
 
 def _way(plan: Plan, place: Place, progress: Progress | None, *, trial: bool) -> _Way:
@@ -238,27 +242,32 @@ def run_evaluation(plan: Plan, place: Place, file: WeightsFile) -> Result:
     return _once(_Way(plan, place, place.output_dir, ready, _evaluated), _Way.go)
 
 
-def _once(way: _Way, go: Callable[[_Way, Sitting], Result]) -> Result:
+def _once(way: _Way, go: Callable[[_Way, Sitting, Logs], Result]) -> Result:
     """The Result that is in a directory, or else one made there while nobody else does."""
     spec, output_dir = way.plan.spec, way.place.output_dir
     if done := way.there():
         return done
-    with sitting(output_dir, spec, way.plan.origin) as seat:
+    check_loggers(way.place.loggers)
+    with (
+        sitting(output_dir, spec, way.plan.origin) as seat,
+        closing(Logs(way.place.loggers, spec, output_dir, seat.log)) as logs,
+    ):
         if done := way.there():  # another process has made it meanwhile
             return done
         path = way.directory / result_path(spec)
         remove_unfinished(path.parent, path.name)
-        result = seat.leave(go(way, seat), way.directory)
+        result = seat.leave(go(way, seat, logs), way.directory)
+        logs.end(result)
         if result.status is not Status.TRIAL and result.status not in RETRIED:
             Checkpoints(folder_of(output_dir, spec.id), spec.id, "").clear()
         return result
 
 
-def _guarded(way: _Way, seat: Sitting) -> Result:
+def _guarded(way: _Way, seat: Sitting, logs: Logs) -> Result:
     """Go, and make of whatever goes wrong with the run its Result."""
     started = time.monotonic()
     try:
-        return way.go(seat)
+        return way.go(seat, logs)
     except REFUSALS:
         raise
     except Exception as error:  # whatever a plugin raises must not lose the other runs
@@ -339,11 +348,11 @@ def _trained_again(
     return None
 
 
-def _run(bench: Bench, progress: Progress | None) -> Result:
+def _run(bench: Bench, logs: Logs, progress: Progress | None) -> Result:
     spec = bench.plan.spec
     if spec.parent is not None and spec.train is None:
-        return _evaluated(bench, Status.OK)
-    fitted = _fit(bench, progress)
+        return _evaluated(bench, status=Status.OK)
+    fitted = _fit(bench, progress, logs)
     if isinstance(fitted, Result):
         return fitted
     bench.network.load_state_dict(fitted.weights)
@@ -352,23 +361,25 @@ def _run(bench: Bench, progress: Progress | None) -> Result:
     return result
 
 
-def _trial(bench: Bench, progress: Progress | None) -> Result:
-    fitted = _fit(bench, progress)
+def _trial(bench: Bench, logs: Logs, progress: Progress | None) -> Result:
+    fitted = _fit(bench, progress, logs)
     if isinstance(fitted, Result):
         return fitted
     return _result(bench, Status.TRIAL, **_of_fit(fitted))
 
 
-def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
+def _fit(bench: Bench, *watchers: Progress | None) -> Fitted | Result:
     """The outcome of training, or the Result of one that diverged."""
     try:
-        audience = Audience(progress, bench.seat)
+        audience = Audience(*watchers, bench.seat)
         return fit(bench.network, bench.task, bench.data, bench.job, audience)
     except Diverged as error:
         return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
 
 
-def _evaluated(bench: Bench, status: Status = Status.EVALUATED) -> Result:
+def _evaluated(
+    bench: Bench, _logs: Logs | None = None, *, status: Status = Status.EVALUATED
+) -> Result:
     scores, _ = bench.evaluate(bench.data.val)
     if not all(math.isfinite(score) for score in scores):
         return _result(bench, Status.DIVERGED, error="a validation score is not finite")

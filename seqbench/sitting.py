@@ -9,7 +9,7 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,10 @@ class Sitting:
             finally:
                 os.close(handle)
 
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Training goes on after these epochs."""
+        self._is_at(curve[-1])
+
     def step(self, done: int, total: int) -> None:
         """``done`` of ``total`` optimiser steps are made."""
         if self._first is None:
@@ -161,6 +165,9 @@ class Sitting:
     def epoch(self, point: Epoch) -> None:
         """An epoch has ended."""
         self.log("epoch", **point.model_dump(mode="json", exclude={"learned"}))
+        self._is_at(point)
+
+    def _is_at(self, point: Epoch) -> None:
         if self._position:
             update = {"epoch": point.epoch, "val_score": point.val_score}
             self._position = self._position.model_copy(update=update)

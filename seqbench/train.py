@@ -8,7 +8,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +35,9 @@ _LOSS_CHECK_STEPS = 50
 class Progress(Protocol):
     """Watches training; nothing it does feeds back."""
 
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Training goes on after these epochs."""
+
     def step(self, done: int, total: int) -> None:
         """``done`` of ``total`` optimiser steps are made."""
 
@@ -47,6 +50,11 @@ class Audience:
 
     def __init__(self, *watchers: Progress | None) -> None:
         self._watchers = [watcher for watcher in watchers if watcher]
+
+    def resumed(self, curve: Sequence[Epoch]) -> None:
+        """Training goes on after these epochs."""
+        for watcher in self._watchers:
+            watcher.resumed(curve)
 
     def step(self, done: int, total: int) -> None:
         """``done`` of ``total`` optimiser steps are made."""
@@ -317,6 +325,8 @@ def fit(
     learner = Learner(network, task, data, job)
     load_checkpoint(learner)
     learner.progress = progress
+    if progress and learner.curve:
+        progress.resumed(learner.curve)
     remaining = learner.clock.total_steps - learner.steps_done
     if remaining:
         learner.train()
