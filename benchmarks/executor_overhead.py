@@ -1,10 +1,12 @@
-"""What the local executor adds to a run, and whether the runner's memory stays flat.
+"""What an executor adds to a run, and whether the runner's memory stays flat.
 
 Many runs of a tiny network, one after the other (``--jobs 1``): the seconds from one Result to the
 next, against the same run in one process without an executor, and against its bare training loop.
 Printed: medians, their differences, and the runner's resident memory over the runs.
 
-    python benchmarks/executor_overhead.py [--runs 1000] [--jobs 1]
+    python benchmarks/executor_overhead.py [--runs 1000] [--jobs 1] [--executor local]
+
+``--executor ray`` does them on a Ray cluster started on this machine.
 
 Of a run without an executor most is measuring what the network costs, about 0.6 s.
 """
@@ -19,12 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from seqbench.dispatch import Underway
-from seqbench.execute import Effort
+from seqbench.execute import Effort, on_ray
 from seqbench.model import load_model
 from seqbench.resolve import Plan, config_from, resolve
 from seqbench.resources import resident_bytes
@@ -96,6 +99,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--executor", choices=["local", "ray"], default="local")
     arguments = parser.parse_args()
     sys.path.insert(0, str(SITE))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")])
@@ -107,7 +111,10 @@ def main() -> None:
     ]
     watch = Watch()
     with tempfile.TemporaryDirectory() as name:
-        effort = Effort(Place(Path(name, "executor")), arguments.jobs, watch)
+        place = Place(Path(name, "executor"))
+        effort = Effort(place, arguments.jobs, watch)
+        if arguments.executor == "ray":
+            effort = replace(effort, executor=on_ray(place, arguments.jobs, None))
         began = time.perf_counter()
         errors = effort.execute([Work(plan) for plan in plans])
         total = time.perf_counter() - began
@@ -119,6 +126,7 @@ def main() -> None:
     ours, run_alone, loop = map(statistics.median, (between, alone, bare))
     tenth = max(1, len(watch.resident) // 10)
     report = {
+        "executor": arguments.executor,
         "runs": arguments.runs,
         "jobs": arguments.jobs,
         "seconds": round(total, 1),
