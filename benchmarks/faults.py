@@ -1,8 +1,10 @@
 """A suite of tiny runs under faults: every run must leave one Result, that of the undisturbed run.
 
 Kill -9 of runs, runners and fork servers at random moments, with one and with two runners on the
-directory; checkpoints cut off; a disk that is full; a directory that is read-only. The last two
-need a tmpfs of their own and are left out, with a word, where mount(8) is not permitted.
+directory; the same on a Ray cluster, where Ray's workers and whole nodes are killed too;
+checkpoints cut off; a disk that is full; a directory that is read-only. The last two need a tmpfs
+of their own and are left out, with a word, where mount(8) is not permitted; so is Ray where it is
+not installed.
 
     python benchmarks/faults.py [--seeds 20] [--kills 50] [--jobs 2] [--seed 0] [--only NAME]
 
@@ -23,9 +25,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from seqbench.lease import leases
 from seqbench.result import Result, Status, read_results
@@ -64,18 +68,18 @@ class Campaign:
     problems: list[str] = field(default_factory=list)
     report: dict[str, object] = field(default_factory=dict)
 
-    def start(self, directory: Path) -> subprocess.Popen[bytes]:
+    def start(self, directory: Path, words: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """A runner at the suite, with its output kept beside the directory."""
         command = [sys.executable, "-m", "seqbench.cli", "leaderboard"]
         command += [str(self.folder / "faults.toml"), "--output-dir", str(directory)]
         with (self.folder / "runners.log").open("ab") as log:
             return subprocess.Popen(
-                [*command, "--jobs", str(self.jobs)], stdout=log, stderr=subprocess.STDOUT
+                [*command, "--jobs", str(self.jobs), *words], stdout=log, stderr=subprocess.STDOUT
             )
 
-    def finish(self, directory: Path) -> int:
+    def finish(self, directory: Path, words: Sequence[str] = ()) -> int:
         """Run the suite to its end; the exit code."""
-        return self.start(directory).wait()
+        return self.start(directory, words).wait()
 
     def check(self, name: str, directory: Path) -> None:
         """Compare what is there with the undisturbed runs."""
@@ -108,18 +112,71 @@ def events(directory: Path, event: str) -> Counter[str]:
     )
 
 
-def victims(directory: Path, runners: list[subprocess.Popen[bytes]]) -> dict[str, list[int]]:
-    """Processes that can be killed now, by kind."""
+Kill = Callable[[], object]
+
+
+class OneMachine:
+    """Where runs are children of their runner's fork server."""
+
+    words: Sequence[str] = ()
+    often = {"run": 8, "runner": 2, "server": 1}
+    """How often each kind is chosen: a runner starts for seconds, and a run lives for one."""
+
+    def others(self, runners: Sequence[subprocess.Popen[bytes]]) -> dict[str, list[Kill]]:
+        """What else than runs and runners can be killed now."""
+        children = (pid for runner in runners for pid in _children(runner.pid))
+        return {"server": [_killer(pid) for pid in children if b"forkserver" in _command(pid)]}
+
+
+class RayCluster:
+    """A head that does no runs, and nodes that do one each, all on this machine."""
+
+    often = {"run": 3, "runner": 1, "ray worker": 4, "ray node": 2}
+
+    def __init__(self, nodes: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.words = ("--executor", "ray", "--address", self._cluster.address)
+        for _ in range(nodes):
+            self._cluster.add_node(num_cpus=1)
+
+    def others(self, _runners: Sequence[subprocess.Popen[bytes]]) -> dict[str, list[Kill]]:
+        """Ray's workers in the middle of runs, and nodes, for each of which a new one comes."""
+        nodes = list(self._cluster.worker_nodes)
+        raylets = [one.process.pid for node in nodes for one in node.all_processes["raylet"]]
+        children = (pid for raylet in raylets for pid in _children(raylet))
+        workers = [pid for pid in children if _command(pid).startswith(b"ray::seqbench")]
+        return {
+            "ray worker": [_killer(pid) for pid in workers],
+            "ray node": [partial(self._replace, node) for node in nodes],
+        }
+
+    def _replace(self, node: Any) -> None:
+        self._cluster.remove_node(node, allow_graceful=False)
+        self._cluster.add_node(num_cpus=1)
+
+    def close(self) -> None:
+        """End it."""
+        self._cluster.shutdown()
+
+
+Machines = OneMachine | RayCluster
+
+
+def victims(
+    directory: Path, runners: Sequence[subprocess.Popen[bytes]], machines: Machines
+) -> dict[str, list[Kill]]:
+    """What can be killed now, by kind."""
     held = leases(directory).values()
-    runs = [seen.holder.pid for seen in held if seen.holder and not seen.is_dead]
-    servers = [
-        int(pid)
-        for runner in runners
-        for pid in _children(runner.pid)
-        if b"forkserver" in _command(pid)
-    ]
-    kinds = {"run": runs, "runner": [runner.pid for runner in runners], "server": servers}
-    return {kind: pids for kind, pids in kinds.items() if pids}
+    runs = [_killer(seen.holder.pid) for seen in held if seen.holder and not seen.is_dead]
+    found = {"run": runs, "runner": [_killer(runner.pid) for runner in runners]}
+    return {kind: kills for kind, kills in (found | machines.others(runners)).items() if kills}
+
+
+def _killer(pid: int | str) -> Kill:
+    return partial(os.kill, int(pid), signal.SIGKILL)
 
 
 def _children(pid: int) -> list[str]:
@@ -134,7 +191,9 @@ def _command(pid: str) -> bytes:
     return b""
 
 
-def killed(campaign: Campaign, directory: Path, runners: int, kills: int) -> Counter[str]:
+def killed(
+    campaign: Campaign, directory: Path, machines: Machines, runners: int, kills: int
+) -> Counter[str]:
     """Run the suite with so many runners at once while processes are killed at random moments."""
     done: Counter[str] = Counter()
     alive: list[subprocess.Popen[bytes]] = []
@@ -143,20 +202,18 @@ def killed(campaign: Campaign, directory: Path, runners: int, kills: int) -> Cou
         if done.total() >= kills or not _is_unfinished(campaign, directory):
             break
         while len(alive) < runners:
-            alive.append(campaign.start(directory))
+            alive.append(campaign.start(directory, machines.words))
         time.sleep(campaign.random.uniform(0.0, 2 * campaign.run_seconds))
-        found = victims(directory, alive)
-        # a runner starts for seconds and a run lives for one: chosen alike, runs would be left out
-        weights = [{"run": 8, "runner": 2, "server": 1}[kind] for kind in found]
+        found = victims(directory, alive, machines)
         if "run" not in found:
             continue
-        (kind,) = campaign.random.choices(list(found), weights)
+        (kind,) = campaign.random.choices(list(found), [machines.often[kind] for kind in found])
         with contextlib.suppress(ProcessLookupError):
-            os.kill(campaign.random.choice(found[kind]), signal.SIGKILL)
+            campaign.random.choice(found[kind])()
             done[kind] += 1
     for runner in alive:
         runner.wait()
-    campaign.finish(directory)
+    campaign.finish(directory, machines.words)
     return done
 
 
@@ -166,22 +223,37 @@ def _is_unfinished(campaign: Campaign, directory: Path) -> bool:
 
 def kill_one_runner(campaign: Campaign) -> None:
     """Runs, runners and fork servers die; nothing is lost and no outcome is another."""
-    _kill(campaign, "kills", runners=1)
+    _kill(campaign, "kills", OneMachine(), runners=1)
 
 
 def kill_two_runners(campaign: Campaign) -> None:
     """The same with two runners at once."""
-    _kill(campaign, "kills-two-runners", runners=2)
+    _kill(campaign, "kills-two-runners", OneMachine(), runners=2)
 
 
-def _kill(campaign: Campaign, name: str, runners: int) -> None:
+def kill_on_ray(campaign: Campaign) -> None:
+    """The same on a Ray cluster, whose workers and nodes die too."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # by default Ray's workers get only what nobody else wants
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (its name)
+    try:
+        cluster = RayCluster(campaign.jobs)
+    except ModuleNotFoundError as error:
+        raise LeftOut("Ray is not installed") from error
+    try:
+        _kill(campaign, "kills-ray", cluster, runners=1)
+    finally:
+        cluster.close()
+
+
+def _kill(campaign: Campaign, name: str, machines: Machines, runners: int) -> None:
     """Run the suite, again in another directory if it ends before there were enough kills."""
     done: Counter[str] = Counter()
     sittings = rounds = 0
     while done.total() < campaign.kills:
         rounds += 1
         directory = campaign.folder / f"{name}-{rounds}"
-        done += killed(campaign, directory, runners, campaign.kills - done.total())
+        done += killed(campaign, directory, machines, runners, campaign.kills - done.total())
         campaign.check(directory.name, directory)
         sittings = max(sittings, *events(directory, "started").values())
     campaign.report[name] = {**done, "rounds": rounds, "sittings_of_a_run_at_most": sittings}
@@ -257,8 +329,8 @@ def read_only(campaign: Campaign) -> None:
         campaign.check("read-only", disk)
 
 
-class NotPermitted(Exception):  # noqa: N818  (no fault of anything)
-    """A file system cannot be mounted here."""
+class LeftOut(Exception):  # noqa: N818  (no fault of anything)
+    """Something cannot be done here."""
 
 
 @contextlib.contextmanager
@@ -267,7 +339,7 @@ def tmpfs(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        raise NotPermitted
+        raise LeftOut("mount is not permitted here")
     try:
         yield folder
     finally:
@@ -278,6 +350,7 @@ SCENARIOS: dict[str, Callable[[Campaign], None]] = {
     "kills": kill_one_runner,
     "two-runners": two_runners,
     "kills-two-runners": kill_two_runners,
+    "kills-ray": kill_on_ray,
     "damaged-checkpoints": damaged_checkpoints,
     "full-disk": full_disk,
     "read-only": read_only,
@@ -313,8 +386,8 @@ def main() -> None:
             try:
                 SCENARIOS[scenario](campaign)
                 campaign.report[f"{scenario}_seconds"] = round(time.monotonic() - started)
-            except NotPermitted:
-                campaign.report[scenario] = "left out: mount is not permitted here"
+            except LeftOut as reason:
+                campaign.report[scenario] = f"left out: {reason}"
         if campaign.problems:
             print((folder / "runners.log").read_text()[-5000:], file=sys.stderr)
     print(json.dumps(campaign.report | {"problems": campaign.problems}, indent=1))
