@@ -12,10 +12,12 @@ from rich.console import Console
 
 from seqbench.errors import ConfigError, ResultError, SeqbenchError
 from seqbench.result import Result, read_results
-from seqbench.suite import load_suite, suite_names
+from seqbench.suite import Suite, load_suite, suite_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from seqbench.runner import Place
 
 _TEXT = ("seeds", "statuses", "runs", "row_id", "below_row_id", "group", "data_label")
 """Columns that pandas must not take for numbers."""
@@ -119,22 +121,22 @@ def leaderboard(  # noqa: PLR0913  (what the command's options say)
 
     """
     if isinstance(of, str) and (of in suite_names() or of.endswith(".toml")):
-        directory = _path(output_dir) or Path("runs", load_suite(of).name)
-        where = {"data_dir": _path(data_dir), "device": device, "loggers": tuple(loggers)}
-        _run_suite(of, directory, jobs, **where)
+        from seqbench.runner import Place
+
+        suite = load_suite(of)
+        directory = _path(output_dir) or Path("runs", suite.name)
+        place = Place(directory, _path(data_dir), device, suite.threads, tuple(loggers))
+        _run_suite(suite, place, jobs)
         return _frame(_results_below(directory))
     if isinstance(of, str | Path):
         return _frame(_results_below(Path(of)))
     return _frame(list(of))
 
 
-def _run_suite(name: str, directory: Path, jobs: int | None, **where: Any) -> None:
+def _run_suite(suite: Suite, place: Place, jobs: int | None) -> None:
     from seqbench.execute import Effort, jobs_at_once, run_suite
     from seqbench.report import Counter
-    from seqbench.runner import Place
 
-    suite = load_suite(name)
-    place = Place(directory, threads=suite.threads, **where)
     effort = Effort(place, jobs_at_once(jobs, place), Counter(Console()))
     _warn(run_suite(suite, effort))
 

@@ -35,7 +35,7 @@ class Tracker(Protocol):
     def last_epoch(self) -> int:
         """The last epoch that the log has."""
 
-    def end(self, spec: RunSpec, scores: dict[str, float], *, good: bool) -> None:
+    def end(self, scores: dict[str, float], *, good: bool) -> None:
         """Tell how the run ended."""
 
     def close(self) -> None:
@@ -48,6 +48,7 @@ class _TensorBoard:
     def __init__(self, spec: RunSpec, directory: Path) -> None:
         from lightning.pytorch.loggers import TensorBoardLogger
 
+        self._spec = spec
         self.logger = TensorBoardLogger(
             directory / "tensorboard", spec.task.name, _name(spec), default_hp_metric=False
         )
@@ -62,9 +63,9 @@ class _TensorBoard:
             return 0
         return max(int(event.value) for event in found.Scalars("epoch"))
 
-    def end(self, spec: RunSpec, scores: dict[str, float], *, good: bool) -> None:  # noqa: ARG002
+    def end(self, scores: dict[str, float], *, good: bool) -> None:  # noqa: ARG002
         # its table of hyperparameters needs the scores beside them
-        self.logger.log_hyperparams(_hyperparameters(spec), scores)
+        self.logger.log_hyperparams(_hyperparameters(self._spec), scores)
 
     def close(self) -> None:
         self.logger.finalize("success")
@@ -83,7 +84,7 @@ class _WandB:
     def last_epoch(self) -> int:
         return int(self.logger.experiment.summary.get("epoch") or 0)  # offline it knows of none
 
-    def end(self, spec: RunSpec, scores: dict[str, float], *, good: bool) -> None:  # noqa: ARG002
+    def end(self, scores: dict[str, float], *, good: bool) -> None:
         self.logger.log_metrics(scores)
         self._exit_code = 0 if good else 1
 
@@ -128,7 +129,7 @@ class _MLflow:
         run = self._client.get_run(self.logger.run_id)
         return int(run.data.metrics.get("epoch", 0))
 
-    def end(self, spec: RunSpec, scores: dict[str, float], *, good: bool) -> None:  # noqa: ARG002
+    def end(self, scores: dict[str, float], *, good: bool) -> None:
         self.logger.log_metrics(scores)
         self._status = "success" if good else "failed"
 
@@ -234,7 +235,7 @@ class Logs:
         if result.status is not Status.TRIAL:
             good = result.status in {Status.OK, Status.EVALUATED}
             scores = _scores(result)
-            self._each(lambda name: self._open[name].end(self._spec, scores, good=good))
+            self._each(lambda name: self._open[name].end(scores, good=good))
 
     def close(self) -> None:
         """Leave the trackers, however the run ended."""

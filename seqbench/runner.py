@@ -113,6 +113,7 @@ class Bench:
     memory: PeakMemory
     rate_change: RateChange | None = None
     seat: Sitting | None = None
+    logs: Logs | None = None
     started_at: str = field(default_factory=now)
     started: float = field(default_factory=time.perf_counter)
 
@@ -163,7 +164,7 @@ class _Way:
     place: Place
     directory: Path
     ready: Callable[[], Bench | Result]
-    do: Callable[[Bench, Logs], Result]
+    do: Callable[[Bench], Result]
 
     def there(self) -> Result | None:
         """The Result that stays, if there is one."""
@@ -177,7 +178,7 @@ class _Way:
             return bench
         seat.begin(bench.task.metric, str(bench.device))
         logs.begin()
-        return self.do(replace(bench, seat=seat), logs)
+        return self.do(replace(bench, seat=seat, logs=logs))
 
 
 def _way(plan: Plan, place: Place, progress: Progress | None, *, trial: bool) -> _Way:
@@ -348,11 +349,11 @@ def _trained_again(
     return None
 
 
-def _run(bench: Bench, logs: Logs, progress: Progress | None) -> Result:
+def _run(bench: Bench, progress: Progress | None) -> Result:
     spec = bench.plan.spec
     if spec.parent is not None and spec.train is None:
-        return _evaluated(bench, status=Status.OK)
-    fitted = _fit(bench, progress, logs)
+        return _evaluated(bench, Status.OK)
+    fitted = _fit(bench, progress)
     if isinstance(fitted, Result):
         return fitted
     bench.network.load_state_dict(fitted.weights)
@@ -361,25 +362,23 @@ def _run(bench: Bench, logs: Logs, progress: Progress | None) -> Result:
     return result
 
 
-def _trial(bench: Bench, logs: Logs, progress: Progress | None) -> Result:
-    fitted = _fit(bench, progress, logs)
+def _trial(bench: Bench, progress: Progress | None) -> Result:
+    fitted = _fit(bench, progress)
     if isinstance(fitted, Result):
         return fitted
     return _result(bench, Status.TRIAL, **_of_fit(fitted))
 
 
-def _fit(bench: Bench, *watchers: Progress | None) -> Fitted | Result:
+def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
     """The outcome of training, or the Result of one that diverged."""
     try:
-        audience = Audience(*watchers, bench.seat)
+        audience = Audience(progress, bench.logs, bench.seat)
         return fit(bench.network, bench.task, bench.data, bench.job, audience)
     except Diverged as error:
         return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
 
 
-def _evaluated(
-    bench: Bench, _logs: Logs | None = None, *, status: Status = Status.EVALUATED
-) -> Result:
+def _evaluated(bench: Bench, status: Status = Status.EVALUATED) -> Result:
     scores, _ = bench.evaluate(bench.data.val)
     if not all(math.isfinite(score) for score in scores):
         return _result(bench, Status.DIVERGED, error="a validation score is not finite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from rich.console import Console
 
 from seqbench import cli, estimate
 from seqbench.errors import UnknownNameError
@@ -12,6 +13,7 @@ from seqbench.estimate import Item, makespan
 from seqbench.execute import Effort, run_suite
 from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure
+from seqbench.report import Counter
 from seqbench.resolve import resolve
 from seqbench.runner import Place
 from seqbench.spec import Request
@@ -39,19 +41,6 @@ MEASURED = Measured(
 )
 
 
-class Silent:
-    """Watches nothing."""
-
-    def start(self, total):
-        pass
-
-    def show(self, underway, waiting):
-        pass
-
-    def done(self, result):
-        pass
-
-
 def suite_of(tmp_path, text=SUITE):
     """A suite from its text, through its file."""
     path = tmp_path / "tiny.toml"
@@ -61,7 +50,7 @@ def suite_of(tmp_path, text=SUITE):
 
 def effort_in(tmp_path, **options):
     """Two runs at once, below ``out``."""
-    return Effort(Place(tmp_path / "out"), 2, Silent(), **options)
+    return Effort(Place(tmp_path / "out"), 2, Counter(Console(quiet=True)), **options)
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from seqbench import resources
 from seqbench.execute import Effort, jobs_at_once, run_suite
 from seqbench.executors import local
 from seqbench.executors.local import LocalExecutor
 from seqbench.lease import leases
+from seqbench.report import Counter
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_results
 from seqbench.runner import Place, run
@@ -80,19 +82,6 @@ set = { "train.epochs" = 4 }
 """
 
 
-class Silent:
-    """Watches nothing."""
-
-    def start(self, total):
-        pass
-
-    def show(self, underway, waiting):
-        pass
-
-    def done(self, result):
-        pass
-
-
 @pytest.fixture
 def trial(tmp_path, install_plugin):
     """Run a suite of a good model and one to which something happens."""
@@ -101,7 +90,7 @@ def trial(tmp_path, install_plugin):
     def do(model, **options):
         path = tmp_path / "tried.toml"
         path.write_text(SUITE.replace("MODEL", f'"{model}"'))
-        effort = Effort(Place(tmp_path / "out"), 2, Silent(), **options)
+        effort = Effort(Place(tmp_path / "out"), 2, Counter(Console(quiet=True)), **options)
         errors = run_suite(load_suite(str(path)), effort)
         results, _ = read_results(tmp_path / "out")
         return {result.spec.model.name: result for result in results}, errors

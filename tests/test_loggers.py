@@ -6,10 +6,12 @@ import importlib.util
 import json
 
 import pytest
+from rich.console import Console
 
 from seqbench import cli, loggers
 from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.execute import Effort
+from seqbench.report import Counter
 from seqbench.resolve import resolve
 from seqbench.result import Status
 from seqbench.runner import Place, run, run_trial
@@ -99,26 +101,14 @@ def test_a_trial_and_the_run_that_continues_it_are_one_log(tmp_path):
     agrees(scalars(tmp_path, result), result)
 
 
-class Silent:
-    """Watches nothing."""
-
-    def start(self, total):
-        pass
-
-    def show(self, underway, waiting):
-        pass
-
-    def done(self, result):
-        assert result.status is Status.OK
-
-
 def test_the_processes_of_the_executor_tell_too(tmp_path):
     """As what is asked travels with the place."""
     place = Place(tmp_path, loggers=("tensorboard",))
     works = [Work(plan_of(seed=seed)) for seed in range(2)]
-    assert not Effort(place, 2, Silent()).execute(works)
+    assert not Effort(place, 2, Counter(Console(quiet=True))).execute(works)
     for work in works:
         result = work.result(place)
+        assert result.status is Status.OK
         agrees(scalars(tmp_path, result), result)
 
 
