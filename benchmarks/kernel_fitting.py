@@ -13,7 +13,7 @@ signal-to-noise ratio of 10 log10(4 / e).
 
 Beside them stands what an N-Jet (Pintea et al. 2021) of some orders can do at best, from far fewer
 parameters: the least error over all coefficients and sigmas. ``--read`` trains nothing and shows
-what an earlier run wrote; ``--figure`` needs matplotlib. About 20 minutes of one core.
+what an earlier run wrote; ``--figure`` needs matplotlib. About 11 minutes of one core.
 """
 
 from __future__ import annotations
