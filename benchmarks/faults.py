@@ -31,7 +31,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqbench.lease import leases
+from seqbench.provenance import device_name
 from seqbench.result import Result, Status, read_results
 from seqbench.sitting import checkpoint_files
 
@@ -379,6 +382,7 @@ def main() -> None:
         campaign.expected = {r.id: r for r in read_results(folder / "whole")[0]}
         seconds = [result.provenance.seconds for result in campaign.expected.values()]
         campaign.run_seconds = statistics.median(seconds)
+        campaign.report["machine"] = device_name(torch.device("cpu"))
         campaign.report["runs"] = len(campaign.expected)
         campaign.report["median_seconds_of_a_run"] = round(campaign.run_seconds, 2)
         for scenario in arguments.only or SCENARIOS:

@@ -66,7 +66,8 @@ class RNN(Recurrent):
     description = "vanilla recurrent network with tanh (Elman 1990)"
     citation = "Elman, Finding structure in time, Cognitive Science 14(2), 1990"
     layer_type = nn.RNN
-    presets: ClassVar = {"default": RecurrentConfig()}
+    presets: ClassVar = {"default": RecurrentConfig(), "100k": RecurrentConfig(hidden_size=314)}
+    parameter_counts: ClassVar = {"100k": 102_688}
 
 
 class GRU(Recurrent):
@@ -78,7 +79,12 @@ class GRU(Recurrent):
         "Machine Translation, EMNLP 2014, arXiv:1406.1078"
     )
     layer_type = nn.GRU
-    presets: ClassVar = {"default": RecurrentConfig(), "201k": RecurrentConfig(hidden_size=256)}
+    presets: ClassVar = {
+        "default": RecurrentConfig(),
+        "100k": RecurrentConfig(hidden_size=181),
+        "201k": RecurrentConfig(hidden_size=256),
+    }
+    parameter_counts: ClassVar = {"100k": 101_732}
 
 
 class LSTM(Recurrent):
@@ -94,8 +100,10 @@ class LSTM(Recurrent):
     presets: ClassVar = {
         "default": LSTMConfig(),
         "70k": LSTMConfig(hidden_size=130),
+        "100k": LSTMConfig(hidden_size=156),
         "267k": LSTMConfig(hidden_size=256),
     }
+    parameter_counts: ClassVar = {"100k": 100_786}
     recipes: ClassVar = {
         (task, "70k"): Recipe(
             source="Bai et al. 2018 (arXiv:1803.01271), Table 3: hidden size, optimiser, clipping, "

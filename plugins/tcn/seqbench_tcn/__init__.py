@@ -68,10 +68,11 @@ class TCN(Model):
     Config: ClassVar[type] = TCNConfig
     presets: ClassVar = {
         "pixel-mnist": TCNConfig(),
+        "100k": TCNConfig(channels=31),
         "copy-memory": TCNConfig(channels=10, kernel_size=8, dropout=0.0, head_std=0.01),
         "adding": TCNConfig(channels=30, dropout=0.0, head_std=0.01),
     }
-    parameter_counts: ClassVar = {"pixel-mnist": 66_910}
+    parameter_counts: ClassVar = {"pixel-mnist": 66_910, "100k": 102_496}
     recipes: ClassVar = {
         ("smnist", "pixel-mnist"): _PIXEL_MNIST,
         ("pmnist", "pixel-mnist"): _PIXEL_MNIST,
