@@ -29,6 +29,7 @@ def test_layers_stack(config: RecurrentConfig, cls: type) -> None:
     class Deep(cls):  # type: ignore[misc]
         presets = {"deep": config}
         recipes = {}
+        parameter_counts = {}
 
     check_model(Deep)
 
