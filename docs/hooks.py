@@ -224,11 +224,13 @@ def _section(name: str, cls: type[Task | Model]) -> str:
     """What a class says of itself, what can be set, where it is from."""
     parts = [f"## {name}", _prose(inspect.getdoc(cls))]
     if cls.Config is not NoConfig:
-        fields = [(f"`{f.name}`", f"`{f.default!r}`") for f in dataclasses.fields(cls.Config)]
+        default = next(iter(presets_of(cls).values()))
+        names = [field.name for field in dataclasses.fields(cls.Config)]
+        fields = [(f"`{name}`", f"`{getattr(default, name)!r}`") for name in names]
         about = f"**Settings.** {_prose(inspect.getdoc(cls.Config))}"
         parts += [about, _table(("setting", "default"), fields)]
     if cls.presets:
-        parts.append(f"Presets: {_presets(cls)}.")
+        parts.append(f"Presets, the first of which is the default: {_presets(cls)}.")
     if recipes := getattr(cls, "recipes", None):
         parts.append(f"Published recipes:\n\n{_recipes(recipes)}")
     known = {"Source": cls.citation, "Licence of the data": getattr(cls, "licence", "")}

@@ -13,6 +13,7 @@ from seqbench import registry
 from seqbench.errors import UnknownNameError
 from seqbench.model import Model, load_model
 from seqbench.report import titled
+from seqbench.resolve import presets_of
 from seqbench.task import Task, load_task
 
 
@@ -53,22 +54,29 @@ def parts_of(name: str, cls: type[Task | Model]) -> list[RenderableType]:
 
 
 def _fields_table(cls: type[Task | Model]) -> Table:
+    default = _default(cls)
     table = titled("config", "field", "type", "default")
     for field in dataclasses.fields(cls.Config):
-        default = "" if field.default is dataclasses.MISSING else repr(field.default)
-        table.add_row(field.name, escape(str(field.type)), escape(default))
+        value = repr(getattr(default, field.name))
+        table.add_row(field.name, escape(str(field.type)), escape(value))
     return table
 
 
+def _default(cls: type[Task | Model]) -> Any:
+    """The config of a run that says nothing else."""
+    return next(iter(presets_of(cls).values()))
+
+
 def _presets_table(cls: type[Task | Model]) -> Table:
-    columns = ("preset", "differs from the defaults in", "parameters on smnist")
+    columns = ("preset", "differs from the default in", "parameters on smnist")
+    default = _default(cls)
     counts = getattr(cls, "parameter_counts", {})
     table = titled("presets (the first is the default)", *columns[: 3 if counts else 2])
     for preset, config in cls.presets.items():
         values = {
             field.name: getattr(config, field.name)
             for field in dataclasses.fields(cls.Config)
-            if getattr(config, field.name) != field.default
+            if getattr(config, field.name) != getattr(default, field.name)
         }
         count = [f"{counts[preset]:,}" if preset in counts else "-"] if counts else []
         table.add_row(preset, escape(_settings(values)), *count)
@@ -76,7 +84,7 @@ def _presets_table(cls: type[Task | Model]) -> Table:
 
 
 def _signature_line(cls: type[Task]) -> str:
-    signature = cls().signature
+    signature = cls(_default(cls)).signature
     arrow = "higher" if cls.higher_is_better else "lower"
     shape = " x ".join(map(str, (signature.in_channels, *signature.shape)))
     return (
