@@ -176,8 +176,9 @@ class OverallRow(Frozen):
 class Overall(Frozen):
     """Mean rank over official boards with one kind of budget.
 
-    Ranks count only the models that stand on all the boards; ``missing`` gives, for each other
-    model, the boards without a score of it. ``friedman_p`` is of Friedman's test that no two
+    The boards and models are the largest set in which every model has a score on every board: not
+    all boards, where some have but few models. ``missing`` gives, for each other model on them,
+    the boards without a score of it. ``friedman_p`` is of Friedman's test that no two
     models differ, ``critical_difference`` is Nemenyi's for mean ranks at level 0.05; ``groups``
     are the maximal sets of adjacent rows that do not differ, by name.
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import get_args
 
 import numpy as np
@@ -31,20 +33,17 @@ def overall_tables(boards: Sequence[Board]) -> tuple[Overall, ...]:
 
 
 def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
-    """The overall table of boards with one kind of budget, if there is anything to compare.
-
-    A board with a single model compares nothing and is left out.
-    """
+    """The overall table of boards with one kind of budget, if there is anything to compare."""
     standing = {board.title: _by_name(board) for board in boards}
-    compared = [board for board in boards if len(standing[board.title]) > 1]
+    complete, titles = _largest_block(standing)
+    if not complete:
+        return None
+    compared = [board for board in boards if board.title in titles]
     names = sorted({name for board in compared for name in standing[board.title]})
     missing = {
         name: tuple(board.title for board in compared if name not in standing[board.title])
         for name in names
     }
-    complete = [name for name in names if not missing[name]]
-    if len(compared) < 2 or len(complete) < 2:
-        return None
     table = [[standing[board.title][name] for name in complete] for board in compared]
     rows = _rows(complete, compared, table)
     difference = critical_difference(len(complete), len(compared))
@@ -58,6 +57,30 @@ def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
         groups=_groups(rows, difference, p),
         missing={name: titles for name, titles in missing.items() if titles},
     )
+
+
+def _largest_block(standing: Mapping[str, Collection[str]]) -> tuple[list[str], frozenset[str]]:
+    """The models and boards with a score each, two or more of both, of which there are most.
+
+    Sought among the boards that any two models share; of equals the one of more boards. Nothing if
+    there is none.
+    """
+    boards_of: dict[str, set[str]] = defaultdict(set)
+    for title, names in standing.items():
+        for name in names:
+            boards_of[name].add(title)
+    shared = {frozenset(boards_of[a] & boards_of[b]) for a, b in combinations(boards_of, 2)}
+    blocks = [
+        (sorted(name for name, own in boards_of.items() if titles <= own), titles)
+        for titles in sorted(shared, key=sorted)
+        if len(titles) > 1
+    ]
+
+    def size(block: tuple[list[str], frozenset[str]]) -> tuple[int, int]:
+        names, titles = block
+        return len(names) * len(titles), len(titles)
+
+    return max(blocks, key=size, default=([], frozenset()))
 
 
 def _rows(

@@ -403,6 +403,17 @@ def test_overall_is_the_mean_rank_over_boards():
     assert overall.missing == {"c:default": ("t2",)}
 
 
+def test_overall_is_over_the_largest_complete_set_of_boards_and_models():
+    """A board of few models, or a model on few boards, does not take the others' table away."""
+    full = {m: 0.9 - 0.1 * i for i, m in enumerate("abcd")}
+    scores = {f"t{t}": full for t in range(4)} | {"few": {"a": 0.9, "e": 0.8}}
+    scores["t0"] = full | {"e": 0.95}
+    (overall,) = overall_of(scores)
+    assert overall.boards == ("t0", "t1", "t2", "t3")
+    assert [row.name[0] for row in overall.rows] == ["a", "b", "c", "d"]
+    assert overall.missing == {"e:default": ("t1", "t2", "t3")}
+
+
 def test_equal_scores_share_their_mean_rank_overall():
     """As Friedman's test has it, so that every board gives the same sum of ranks."""
     (overall,) = overall_of(
