@@ -7,11 +7,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from seqbench.inspection.field import ReceptiveField
 from seqbench.inspection.kernels import LayerKernels
-from seqbench.result import Epoch
+from seqbench.result import Epoch, Learned
 
 KERNELS_SHOWN = 5
 """Of each layer: those of the largest norm."""
@@ -31,24 +33,36 @@ def styled() -> Any:
     return mpl.rc_context(_STYLE)
 
 
-def learned_figure(curve: Sequence[Epoch]) -> Figure | None:
-    """What the network learned that means something by itself, by layer, over epochs."""
-    told = [epoch for epoch in curve if epoch.learned]
-    names = sorted({name for epoch in told for name in epoch.learned or {}})
-    if not names:
+def learned_figure(
+    curve: Sequence[Epoch], start: Learned | None = None, chosen: int | None = None
+) -> Figure | None:
+    """What the network learned that means something by itself, by layer, over epochs.
+
+    ``start`` is what it was before the first epoch. The chosen epoch is dotted.
+    """
+    told = [(epoch.epoch, epoch.learned) for epoch in curve if epoch.learned]
+    if not told:
         return None
+    if start is not None:
+        told.insert(0, (0, start))
+    epochs = [epoch for epoch, _ in told]
+    names = sorted({name for _, learned in told for name in learned})
     figure, axes = _grid(len(names), 4.0, 2.8)
     for axis, name in zip(axes, names, strict=True):
-        series = np.array([(epoch.learned or {})[name] for epoch in told])
-        for layer, values in enumerate(series.T):
-            axis.plot([epoch.epoch for epoch in told], values, label=f"layer {layer + 1}")
+        series = np.array([learned[name] for _, learned in told]).T
+        colours = mpl.colormaps["viridis"](np.linspace(0, 0.95, len(series)))
+        for layer, (values, colour) in enumerate(zip(series, colours, strict=True)):
+            axis.plot(epochs, values, marker=".", c=colour, label=f"layer {layer + 1}")
+        if chosen is not None:
+            axis.axvline(chosen, c="0.3", lw=0.8, ls=":", zorder=0)
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
-    axes[0].legend()
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return figure
 
 
 def kernels_figure(layers: Sequence[LayerKernels]) -> Figure | None:
-    """The largest kernels of every layer, under their mask; where they are cropped."""
+    """The largest kernels of every layer (on two axes the largest), the mask, and the crop."""
     if not layers:
         return None
     figure, axes = _grid(len(layers), 4.0, 2.6)
@@ -76,31 +90,80 @@ def _draw_lines(axis: Any, layer: LayerKernels, kernels: np.ndarray) -> None:
     axis.set_xlabel("steps back")
 
 
-def _draw_image(axis: Any, _layer: LayerKernels, kernels: np.ndarray) -> None:
+def _draw_image(axis: Any, layer: LayerKernels, kernels: np.ndarray) -> None:
     height = np.abs(kernels[0]).max() or 1.0
     axis.imshow(kernels[0][::-1, ::-1], cmap="RdBu_r", vmin=-height, vmax=height)
     axis.set_axis_off()
+    if layer.mask is not None:
+        mask = np.outer(*(along[::-1] for along in layer.mask))
+        if mask.min() < mask.max() / 2:
+            axis.contour(mask, [mask.max() / 2], colors="0.4", linewidths=0.8, linestyles="--")
+    ends = zip(layer.kept, kernels[0].shape, strict=True)
+    (top, rows), (left, columns) = ((taps - end, end - first) for (first, end), taps in ends)
+    corner = left - 0.5, top - 0.5
+    axis.add_patch(Rectangle(corner, columns, rows, fill=False, ec="0.2", lw=0.8, ls=":"))
+    _zoom(axis, kernels[0].shape, (top, rows), (left, columns))
+
+
+def _zoom(
+    axis: Any, shape: tuple[int, ...], vertical: tuple[int, int], horizontal: tuple[int, int]
+) -> None:
+    """Show what is kept of a kernel, given as first and length along each axis, and around it."""
+    margin = max(2, max(vertical[1], horizontal[1]) // 2)
+    (bottom, top), (left, right) = (
+        (max(-0.5, first - margin - 0.5), min(taps - 0.5, first + kept + margin - 0.5))
+        for taps, (first, kept) in zip(shape, (vertical, horizontal), strict=True)
+    )
+    axis.set(xlim=(left, right), ylim=(top, bottom))
 
 
 def spectra_figure(layers: Sequence[LayerKernels]) -> Figure | None:
     """Magnitudes of the kernels' spectra, their analytic bound, and the Nyquist frequency."""
-    shown = [layer for layer in layers if layer.spectra is not None]
-    if not shown:
+    if not layers:
         return None
-    figure, axes = _grid(len(shown), 4.0, 2.6)
-    for axis, layer in zip(axes, shown, strict=True):
-        spectra = np.asarray(layer.spectra)
-        for values, label in zip(spectra / spectra.max(), ("largest", "mean"), strict=True):
-            axis.semilogy(layer.frequencies, values, lw=0.8, label=f"{label} of all pairs")
-        axis.axvline(0.5, c="0.3", lw=0.8, ls=":", label="Nyquist frequency")
-        end = 1.0
-        if layer.bound is not None:
-            end = max(end, min(2.0, 1.1 * layer.bound[0]))
-            axis.axvline(layer.bound[0], c="C3", lw=0.8, ls="--", label="bound")
-        axis.set(xlim=(0, end), ylim=(1e-6, 2), xlabel="cycles a step")
+    figure, axes = _grid(len(layers), 4.0, 2.6)
+    for axis, layer in zip(axes, layers, strict=True):
+        draw = _draw_spectra if len(layer.lags) == 1 else _draw_spectrum_image
+        draw(axis, layer, layer.spectra / max(layer.spectra.max(), 1e-30))
         axis.set_title(layer.name, fontsize=9)
-    axes[0].legend(fontsize=7)
+    if len(layers[0].lags) == 1:
+        axes[0].legend(fontsize=7)
+    else:
+        figure.colorbar(axes[0].images[0], ax=axes, label="largest of all pairs")
     return figure
+
+
+def _draw_spectra(axis: Any, layer: LayerKernels, spectra: np.ndarray) -> None:
+    for values, label in zip(spectra, ("largest", "mean"), strict=True):
+        axis.semilogy(layer.frequencies, values, lw=0.8, label=f"{label} of all pairs")
+    axis.axvline(0.5, c="0.3", lw=0.8, ls=":", label="Nyquist frequency")
+    if layer.bound is not None:
+        axis.axvline(layer.bound[0], c="C3", lw=0.8, ls="--", label="bound")
+    axis.set(xlim=(0, _shown(layer)), ylim=(1e-6, 2), xlabel="cycles a step")
+
+
+def _draw_spectrum_image(axis: Any, layer: LayerKernels, spectra: np.ndarray) -> None:
+    end = layer.frequencies[-1]
+    axis.imshow(
+        np.maximum(spectra[0], 1e-3),
+        cmap="Greys",
+        norm=LogNorm(1e-3, 1),
+        origin="lower",
+        extent=(0, end, 0, end),
+    )
+    axis.add_patch(Rectangle((0, 0), 0.5, 0.5, fill=False, ec="C0", lw=1.2, ls=":"))
+    if layer.bound is not None:
+        vertical, horizontal = layer.bound
+        box = Rectangle((0, 0), horizontal, vertical, fill=False, ec="C3", lw=1, ls="--")
+        axis.add_patch(box)
+    side = 0, _shown(layer)
+    axis.set(xlim=side, ylim=side, xlabel="horizontal, cycles a pixel", ylabel="vertical")
+
+
+def _shown(layer: LayerKernels) -> float:
+    """The highest frequency of a figure."""
+    bound = 0.0 if layer.bound is None else max(layer.bound)
+    return max(1.0, min(2.0, 1.1 * bound))
 
 
 def field_figure(field: ReceptiveField) -> Figure:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from seqbench.nn.continuous import KernelConvolution, at_rate
 
@@ -25,11 +28,11 @@ class LayerKernels:
     ``kernels`` are those of all pairs of channels, (pair, *tap), before cropping, the newest tap
     first; ``lags`` say along each axis how many steps back a tap looks; ``mask`` is the factor that
     is learned along each axis, if there is one; ``kept`` are the first tap and the end of what is
-    left after cropping. ``frequencies`` are those of the rows of ``spectra``, in cycles a step at
-    the network's sampling rate, up to beyond 1/2, the Nyquist frequency; ``spectra`` are the
-    largest and the mean magnitude over all pairs. ``bound`` is the analytic highest frequency along
-    each axis, if the kernel network has one; ``aliased`` the share of energy above 1/2. Spectra are
-    of kernels on one axis alone.
+    left after cropping. ``frequencies`` are those of ``spectra`` along every axis, in cycles a step
+    at the network's sampling rate, up to beyond 1/2, the Nyquist frequency; ``spectra`` are the
+    largest and the mean magnitude over all pairs, (2, *frequency), of two axes over both signs of a
+    frequency too. ``bound`` is the analytic highest frequency along each axis, if the kernel
+    network has one; ``aliased`` the share of energy above 1/2 along any axis.
     """
 
     name: str
@@ -38,9 +41,9 @@ class LayerKernels:
     mask: tuple[Array, ...] | None
     kept: tuple[tuple[int, int], ...]
     bound: tuple[float, ...] | None
-    frequencies: Array | None
-    spectra: Array | None
-    aliased: float | None
+    frequencies: Array
+    spectra: Array
+    aliased: float
 
     @property
     def taps(self) -> int:
@@ -74,29 +77,57 @@ def _of_layer(name: str, layer: KernelConvolution) -> LayerKernels:
         mask=tuple(values.numpy() for values in mask) if mask else None,
         kept=tuple((reach.first, reach.end) for reach in layer.box(shape)),
         bound=None if bound is None else tuple((0.5 * bound / layer.nyquist_frequency).tolist()),
-        **_spectrum(layer) if len(shape) == 1 else _NO_SPECTRUM,
+        **_spectrum(layer),
     )
 
 
-_NO_SPECTRUM = {"frequencies": None, "spectra": None, "aliased": None}
+def _spectrum(layer: KernelConvolution) -> dict[str, Any]:
+    """The magnitudes of kernels sampled more densely; a tap's weight stays that of its own rate.
 
-
-def _spectrum(layer: KernelConvolution) -> dict[str, object]:
-    """The magnitudes of kernels sampled more densely; a tap's weight stays that of its own rate."""
+    The kernel network's last layer is linear, so what it gets is transformed, not the kernels.
+    """
     dense = at_rate(layer, float(OVERSAMPLING))
-    taps = len(dense.grid(0))
-    kernels = dense.formed(dense.features(KernelConvolution.box(dense, (taps,)))).flatten(0, 1)
-    points = 1 << (2 * taps - 1).bit_length()
-    frequencies = np.fft.rfftfreq(points, 1 / OVERSAMPLING).astype(np.float32)
-    largest, total, energy = (torch.zeros(len(frequencies)) for _ in range(3))
-    for part in kernels.split(64):
-        magnitudes = torch.fft.rfft(part, n=points).abs()
-        largest = torch.maximum(largest, magnitudes.amax(0))
-        total += magnitudes.sum(0)
-        energy += magnitudes.square().sum(0)
-    beyond = energy[torch.from_numpy(frequencies) > 0.5].sum() / energy.sum().clamp_min(1e-30)
+    shape = tuple(len(dense.grid(axis)) for axis in range(len(dense.size)))
+    points = 1 << ((2 * shape[0] - 1) if len(shape) == 1 else max(shape)).bit_length()
+    features = dense.features(KernelConvolution.box(dense, shape))
+    axes = tuple(range(len(shape)))
+    transformed = torch.fft.rfftn(features, s=(points,) * len(axes), dim=axes)
+    grid, rows = transformed.shape[:-1], transformed.flatten(0, -2)
+    real, imaginary = rows.real.contiguous(), rows.imag.contiguous()
+    largest, total, energy = (torch.zeros(len(rows)) for _ in range(3))
+    for part in dense.mixing.split(64):
+        squares = (real @ part.mT).square() + (imaginary @ part.mT).square()
+        largest = torch.maximum(largest, squares.amax(1).sqrt())
+        total += squares.sqrt().sum(1)
+        energy += squares.sum(1)
+    mean = total / len(dense.mixing)
+    spectra = [
+        _both_signs(largest.unflatten(0, grid), torch.maximum),
+        _both_signs(mean.unflatten(0, grid), lambda ahead, back: (ahead + back) / 2),
+    ]
     return {
-        "frequencies": frequencies,
-        "spectra": torch.stack([largest, total / len(kernels)]).numpy(),
-        "aliased": beyond.item(),
+        "frequencies": torch.fft.rfftfreq(points, 1 / OVERSAMPLING).numpy(),
+        "spectra": torch.stack(spectra).numpy(),
+        "aliased": _beyond(energy.unflatten(0, grid), points),
     }
+
+
+def _both_signs(values: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Of what an ``rfftn`` has, along every axis but the last, a frequency and its negative."""
+    for axis in range(values.ndim - 1):
+        ahead = torch.arange(values.shape[axis] // 2 + 1)
+        back = -ahead % values.shape[axis]
+        values = join(values.index_select(axis, ahead), values.index_select(axis, back))
+    return values
+
+
+def _beyond(energy: Tensor, points: int) -> float:
+    """The share of an ``rfftn``'s energy above 1/2 cycle a step along any axis."""
+    energy[..., 1:-1] *= 2  # of either sign of the last frequency
+    full, half = (
+        make(points, 1 / OVERSAMPLING) for make in (torch.fft.fftfreq, torch.fft.rfftfreq)
+    )
+    high = [full.abs() > 0.5] * (energy.ndim - 1) + [half > 0.5]
+    outside = functools.reduce(torch.logical_or, torch.meshgrid(*high, indexing="ij"))
+    share: float = (energy[outside].sum() / energy.sum().clamp_min(1e-30)).item()
+    return share

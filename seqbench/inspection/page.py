@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,24 +15,28 @@ from seqbench.inspection import figures
 from seqbench.inspection.field import ReceptiveField, receptive_field
 from seqbench.inspection.kernels import LayerKernels, kernels_of
 from seqbench.resolve import Plan
-from seqbench.result import Result, Status, write_atomically
+from seqbench.result import Learned, Result, Status, write_atomically
 from seqbench.runner import Place, prepare
 from seqbench.spec import RunSpec
+from seqbench.train import learned_by
 from seqbench.weights import WeightsFile, load_weights, read_weights
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What there is to see of a run's network."""
+    """What there is to see of a run's network; ``start`` is what it told before training."""
 
     result: Result
     layers: tuple[LayerKernels, ...]
     field: ReceptiveField
+    start: Learned | None = None
 
     def figures(self) -> dict[str, tuple[str, Figure]]:
         """Title and figure by the name of its file; those that have something to show."""
+        run = self.result
+        learned = figures.learned_figure(run.curve, self.start, run.chosen_epoch)
         made = {
-            "learned": ("Learned, over training", figures.learned_figure(self.result.curve)),
+            "learned": ("Learned, over training", learned),
             "kernels": ("Kernels", figures.kernels_figure(self.layers)),
             "spectra": ("Spectra of kernels", figures.spectra_figure(self.layers)),
             "field": ("Effective receptive field", figures.field_figure(self.field)),
@@ -59,11 +63,13 @@ def inspect(
             f"run {result.id} has the status {result.status.value}: there are no weights of it"
         )
     file = read_weights(weights) if weights else _left(trained, place)
+    _check_are_of(trained, file)
     bench = prepare(Plan(result.spec, result.origin), place)
+    start = learned_by(bench.network) if result.spec.parent is None else None
     load_weights(bench.network, file, trained.task.name)
     network = bench.network.eval()
     field = receptive_field(network, bench.task, bench.data.val, examples)
-    return Inspection(result, tuple(kernels_of(network)), field)
+    return Inspection(result, tuple(kernels_of(network)), field, start)
 
 
 def _trained(spec: RunSpec) -> RunSpec:
@@ -71,6 +77,21 @@ def _trained(spec: RunSpec) -> RunSpec:
     while spec.train is None and spec.parent is not None:
         spec = spec.parent
     return spec
+
+
+def _check_are_of(spec: RunSpec, file: WeightsFile) -> None:
+    """Weights of another run have the same shapes, and would be shown under this one's name."""
+    other = file.weights.run or spec.id
+    if other != spec.id and spec.weights_sha256 is None:
+        raise ConfigError(
+            f"the weights {file.weights.file} are those of run {other}, not of run {spec.id}",
+            "give the weights of the run, or the result that belongs to them",
+        )
+    if spec.weights_sha256 not in {None, file.sha256}:
+        raise ConfigError(
+            f"the weights {file.weights.file} are not those that run {spec.id} evaluated: their "
+            f"SHA-256 begins with {file.sha256[:8]}, expected {spec.weights_sha256[:8]}"
+        )
 
 
 def _left(spec: RunSpec, place: Place) -> WeightsFile:
@@ -136,29 +157,40 @@ p.about {{ color: #555; }}
 
 
 def _page(inspection: Inspection, images: Mapping[str, tuple[str, str]]) -> str:
-    result, field = inspection.result, inspection.field
+    result = inspection.result
+    notes = _NOTES | (_IMAGE_NOTES if inspection.field.weights.ndim == 2 else {})
     sections = []
     for name, (title, svg) in images.items():
         sections.append(f"<h2>{html.escape(title)}</h2>")
-        sections.append(f'<p class="about">{html.escape(_NOTES[name])}</p>')
+        sections.append(f'<p class="about">{html.escape(notes[name])}</p>')
         if name == "kernels":
             sections.append(_table(inspection.layers))
         sections.append(f'<div class="wide">{svg[svg.index("<svg") :]}</div>')
-    score = f"test {result.metric.name} {result.test.mean:.4f}" if result.test else ""
-    about = [f"run {result.id}", f"seed {result.spec.seed}", score]
-    half, most = field.steps_for(0.5), field.steps_for(0.95)
-    where = "of the last steps" if field.weights.ndim == 1 else "of all pixels"
-    about.append(f"{half:,} {where} hold half of the receptive field, {most:,} hold 95%")
     name = f"{result.spec.model.name}:{result.origin.preset} on {result.spec.task.title}"
     return _TEMPLATE.format(
         title=html.escape(name),
-        about=html.escape("; ".join(part for part in about if part)),
+        about=html.escape("; ".join(_about(inspection))),
         sections="\n".join(sections),
     )
 
 
+def _about(inspection: Inspection) -> Iterator[str]:
+    result, field = inspection.result, inspection.field
+    yield f"run {result.id}"
+    yield f"seed {result.spec.seed}"
+    trained = _trained(result.spec)
+    if trained is not result.spec:
+        yield f"the weights of run {trained.id}, trained on {trained.task.title}"
+    if result.test:
+        yield f"test {result.metric.name} {result.test.mean:.4f}"
+    half, most = field.steps_for(0.5), field.steps_for(0.95)
+    where = "of the last steps" if field.weights.ndim == 1 else f"of {field.weights.size:,} pixels"
+    yield f"{half:,} {where} hold half of the receptive field, {most:,} hold 95%"
+
+
 _NOTES = {
-    "learned": "By layer, at the end of every epoch.",
+    "learned": "By layer, before training and at the end of every epoch. Dotted: the chosen epoch, "
+    "whose weights all else here is of.",
     "kernels": "Of each layer the kernels with the largest norm, before cropping. Dashed: the "
     "mask, scaled to them. Dotted: where the kernel is cropped.",
     "spectra": "Of kernels sampled four times as densely as their taps. Right of the Nyquist "
@@ -170,6 +202,16 @@ _NOTES = {
 }
 
 
+_IMAGE_NOTES = {
+    "kernels": "Of each layer the kernel with the largest norm, before cropping. Dashed: where the "
+    "mask is half of its largest value. Dotted: where the kernel is cropped.",
+    "spectra": "Of kernels sampled four times as densely as their taps, by frequency along either "
+    "axis. Outside of the dotted square, at the Nyquist frequency, is what taps cannot carry. "
+    "Dashed: the analytic highest frequency, where it is within the figure, Gaussians counted up "
+    "to two standard deviations.",
+}
+
+
 def _table(layers: Sequence[LayerKernels]) -> str:
     head = ("layer", "kernels", "taps", "bound, cycles a step", "energy above Nyquist")
     rows = [
@@ -178,7 +220,7 @@ def _table(layers: Sequence[LayerKernels]) -> str:
             f"{len(layer.kernels):,}",
             f"{layer.taps:,} of {layer.kernels[0].size:,}",
             "none" if layer.bound is None else ", ".join(f"{f:.3g}" for f in layer.bound),
-            "" if layer.aliased is None else f"{layer.aliased:.1e}",
+            f"{layer.aliased:.1e}",
         )
         for layer in layers
     ]

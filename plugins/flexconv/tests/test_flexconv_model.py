@@ -356,6 +356,8 @@ def test_an_inspection_draws_kernels_masks_and_their_spectra(tmp_path: Path) -> 
     assert [layer.name for layer in found.layers] == [
         f"blocks.{block}.conv{number}" for block in (0, 1) for number in (1, 2)
     ]
+    assert found.start is not None
+    assert found.start["mask_width"] == pytest.approx([0.3] * 4)
     assert result.learned is not None
     learned = zip(
         *(result.learned[name] for name in ("kernel_size", "mask_width", "mask_mean")), strict=True
