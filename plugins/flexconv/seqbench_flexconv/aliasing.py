@@ -31,6 +31,9 @@ def alias_penalty(
     filter an equal share of it (and of the mask's frequency), so that each filter is held down by
     itself. Of several axes, the one that exceeds it most counts. Every generated convolution of
     ``network`` adds its part.
+
+    Differs from the authors' code on several axes: there the highest sine and the highest window
+    of any axis are added up, which is never less.
     """
     layers = [m for m in network.modules() if isinstance(m, KernelConvolution)]
     return torch.stack([_excess(layer, method, cut, with_mask) for layer in layers]).sum()
