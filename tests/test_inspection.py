@@ -245,7 +245,8 @@ def test_a_test_of_other_weights_names_where_they_are_from(tmp_path):
     child = Request("tiny-wave", "tiny-rated", {"rate": 0.5}, parent=trained, trained=False)
     retest = run(resolve(child), Place(tmp_path))
     page = write_inspection(inspect(retest, Place(tmp_path), examples=5), tmp_path / "page")
-    expected = f"the weights of run {retest.spec.parent.id}, trained on tiny-wave;"
+    parent = retest.spec.parent
+    expected = f"the weights of run {parent.id}, trained on {parent.task.title};"
     assert expected in page.read_text()
 
 
