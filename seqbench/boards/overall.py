@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations
 from typing import get_args
 
 import numpy as np
@@ -62,25 +61,30 @@ def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
 def _largest_block(standing: Mapping[str, Collection[str]]) -> tuple[list[str], frozenset[str]]:
     """The models and boards with a score each, two or more of both, of which there are most.
 
-    Sought among the boards that any two models share; of equals the one of more boards. Nothing if
-    there is none.
+    Sought greedily: from the boards of each model, leaving out those of the next that costs
+    least. Of equals the one of more boards; nothing if there is none.
     """
     boards_of: dict[str, set[str]] = defaultdict(set)
     for title, names in standing.items():
         for name in names:
             boards_of[name].add(title)
-    shared = {frozenset(boards_of[a] & boards_of[b]) for a, b in combinations(boards_of, 2)}
-    blocks = [
-        (sorted(name for name, own in boards_of.items() if titles <= own), titles)
-        for titles in sorted(shared, key=sorted)
-        if len(titles) > 1
-    ]
+    counts = Counter(frozenset(titles) for titles in boards_of.values())
 
-    def size(block: tuple[list[str], frozenset[str]]) -> tuple[int, int]:
-        names, titles = block
-        return len(names) * len(titles), len(titles)
+    def size(titles: frozenset[str]) -> tuple[int, int, list[str]]:
+        models = sum(count for own, count in counts.items() if titles <= own)
+        return models * len(titles) if models > 1 else 0, len(titles), sorted(titles)
 
-    return max(blocks, key=size, default=([], frozenset()))
+    found: set[frozenset[str]] = set()
+    for start in counts:
+        titles = start
+        while len(titles) > 1 and titles not in found:
+            found.add(titles)
+            fewer = {titles & own for own in counts} - {titles}
+            titles = max(fewer, key=size, default=frozenset())
+    best = max(found, key=size, default=frozenset())
+    if not size(best)[0]:
+        return [], frozenset()
+    return sorted(name for name, own in boards_of.items() if best <= own), best
 
 
 def _rows(

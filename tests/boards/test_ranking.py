@@ -414,6 +414,15 @@ def test_overall_is_over_the_largest_complete_set_of_boards_and_models():
     assert overall.missing == {"e:default": ("t1", "t2", "t3")}
 
 
+def test_the_largest_complete_set_need_not_be_what_two_models_share():
+    """Here any two share a board besides that the third is missing on."""
+    scores = {f"t{t}": {m: 0.9 - 0.1 * i for i, m in enumerate("abc")} for t in range(4)}
+    scores |= {f"of {a} and {b}": {a: 0.9, b: 0.8} for a, b in ("ab", "bc", "ac")}
+    (overall,) = overall_of(scores)
+    assert overall.boards == ("t0", "t1", "t2", "t3")
+    assert len(overall.rows) == 3
+
+
 def test_equal_scores_share_their_mean_rank_overall():
     """As Friedman's test has it, so that every board gives the same sum of ranks."""
     (overall,) = overall_of(
