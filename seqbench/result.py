@@ -459,7 +459,12 @@ def parse_result(path: str, read: Callable[[], bytes]) -> Result:
     try:
         text = read()
         data = json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ResultError(
+            f"cannot read the result {path}: {error.strerror or error}",
+            "expected the file of a result, as a run leaves it: results/TASK/MODEL-seedN-ID.json",
+        ) from error
+    except ValueError as error:
         raise ResultError(
             f"{path} is not readable JSON: {error}",
             "the file is damaged or cut off; delete it and the run is done again",

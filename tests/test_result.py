@@ -132,6 +132,15 @@ def test_damaged_result_is_named_and_alone(kind, tmp_path):
     assert len(errors) == 1
 
 
+def test_a_result_that_is_not_there_is_not_called_damaged(tmp_path):
+    """A file that is missing and a folder are each named for what they are."""
+    with pytest.raises(ResultError, match=r"none\.json: No such file") as missing:
+        read_result(tmp_path / "none.json")
+    assert "delete" not in str(missing.value.hint)
+    with pytest.raises(ResultError, match="Is a directory"):
+        read_result(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_directory(tmp_path):
     """An unwritable directory is said before any work."""
