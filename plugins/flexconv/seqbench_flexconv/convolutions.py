@@ -78,8 +78,9 @@ def omega_magnet(config: FlexConvNetConfig, values: int, dim: int, reach: float)
     phases from 0; the linear layers' weights from U(-1, 1) sqrt(3 / hidden), the biases between
     hidden layers from 1. The centres of a kernel on one axis, which looks back, start in
     [1 - reach, 1], others within ``reach`` of 0. ``convolution`` divides the last layer's weights
-    by the root of the number of taps (Chang et al. 2020), so that outputs start as large as
-    inputs.
+    by the root of the number of taps (Chang et al. 2020), so that outputs of a separable
+    convolution start as large as inputs. Differs from the authors' code, which divides those of a
+    dense one, that no preset has, by the root of the number of input channels too.
     """
     layers = config.kernel_layers
     scale = 2 * math.pi * config.omega_0 * math.sqrt(layers + 1)
