@@ -295,9 +295,8 @@ def test_info_shows_task_and_model(seqbench):
 
 def test_info_shows_the_defaults_of_a_run(seqbench):
     """Where nothing else is said, a run is of the first preset, whatever the config's own are."""
-    _, out, _ = seqbench("info", "mqar")
-    assert next(line for line in out.splitlines() if "vocabulary" in line).split()[-2] == "8192"
-    assert "input 8192 x 64" in out
+    _, out, _ = seqbench("info", "s4d")
+    assert next(line for line in out.splitlines() if "channels" in line).split()[-2] == "84"
 
 
 def test_every_training_command_takes_a_device(seqbench):

@@ -50,7 +50,9 @@ class CopyMemory(GeneratedTask):
     )
     Config = CopyMemoryConfig
     config: CopyMemoryConfig
-    presets = {f"bai-{length}": CopyMemoryConfig(length) for length in (500, 1000, 2000)}
+    presets = {"default": CopyMemoryConfig()} | {
+        f"bai-{length}": CopyMemoryConfig(length) for length in (500, 1000, 2000)
+    }
 
     @property
     def signature(self) -> Signature:

@@ -53,7 +53,7 @@ class Induction(TokenTask):
     citation = "Fu et al. 2022, arXiv:2212.14052; Gu and Dao 2023, arXiv:2312.00752"
     Config = InductionConfig
     config: InductionConfig
-    presets = {"mamba": InductionConfig(length=256, vocabulary=16)}
+    presets = {"default": InductionConfig(), "mamba": InductionConfig(length=256, vocabulary=16)}
 
     @property
     def vocabulary(self) -> int:

@@ -64,7 +64,7 @@ class MQAR(TokenTask):
     citation = "Arora et al. 2023, arXiv:2312.04927"
     Config = MQARConfig
     config: MQARConfig
-    presets = {
+    presets = {"default": MQARConfig()} | {
         f"zoology-{length}": MQARConfig(length, pairs, vocabulary=8192)
         for length, pairs in ((64, 4), (128, 8), (256, 16), (512, 64))
     }

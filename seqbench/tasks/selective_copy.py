@@ -58,7 +58,10 @@ class SelectiveCopy(TokenTask):
     citation = "Gu and Dao 2023, arXiv:2312.00752"
     Config = SelectiveCopyConfig
     config: SelectiveCopyConfig
-    presets = {"mamba": SelectiveCopyConfig(length=4096, memory=16, vocabulary=16)}
+    presets = {
+        "default": SelectiveCopyConfig(),
+        "mamba": SelectiveCopyConfig(length=4096, memory=16, vocabulary=16),
+    }
 
     @property
     def vocabulary(self) -> int:
