@@ -179,6 +179,11 @@ def test_one_epoch_is_seen():
     assert figures.learned_figure([Epoch(epoch=1, **EPOCH)], {"size": (3.0, 3.0)}) is None
 
 
+def test_a_field_of_nothing_is_held_by_all_steps():
+    """Not by one more than there are."""
+    assert ReceptiveField(np.zeros(7), 1).steps_for(0.5) == 7
+
+
 def test_the_receptive_field_of_a_linear_network_is_its_weights():
     """Of the answer that is largest, by magnitude."""
     task = load_task("tiny-sum")()

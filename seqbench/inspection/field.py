@@ -26,9 +26,12 @@ class ReceptiveField:
     examples: int
 
     def steps_for(self, share: float) -> int:
-        """How many of the last steps hold such a share of the weight; of images, of all pixels."""
+        """How many of the last steps hold such a share of the weight; of images, of all pixels.
+
+        All, where outputs do not depend on the input at all.
+        """
         rising = self.weights[::-1] if self.weights.ndim == 1 else -np.sort(-self.weights.ravel())
-        return int(np.searchsorted(np.cumsum(rising), share - 1e-12)) + 1
+        return min(int(np.searchsorted(np.cumsum(rising), share - 1e-12)) + 1, rising.size)
 
 
 def receptive_field(
