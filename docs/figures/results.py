@@ -51,7 +51,7 @@ def row_of(board: dict[str, Any], name: str) -> dict[str, Any]:
 
 def scores(boards: list[dict[str, Any]], names: list[str]) -> Figure:
     """A panel a board: mean and every seed of each model, the best overall on top."""
-    columns = 4
+    columns = 3
     lines = -(-len(boards) // columns)
     figure = Figure(figsize=(10, 0.5 + lines * (0.6 + 0.24 * len(names))), layout="constrained")
     axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
@@ -62,7 +62,7 @@ def scores(boards: list[dict[str, Any]], names: list[str]) -> Figure:
             seeds = [percent * score["test"] for score in row["scores"]]
             axis.plot(seeds, [place] * len(seeds), "|", c="0.6", ms=9)
             axis.plot(percent * row["mean"], place, "o", c=f"C{place}", ms=5)
-        axis.set_title(board["title"].replace(" (", "\n("), fontsize=9)
+        axis.set_title(board["title"].replace(" (", "\n("), fontsize=8)
         axis.grid(axis="x", lw=0.4)
         axis.margins(0.12)
     axes[0].set_yticks(range(len(names)), names)
