@@ -311,6 +311,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     seed: Annotated[
         list[int] | None, typer.Option(help="These seeds instead of the suite's; repeatable.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only the suite's runs of this task, or with this model; repeatable."),
+    ] = None,
     device: Device = "cpu",
     executor: Annotated[
         Literal["local", "ray"],
@@ -355,7 +359,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.runner import Place
     from seqbench.suite import load_suite
 
-    what = load_suite(suite)
+    what = load_suite(suite).only(only or ())
     local = Path("runs") / what.name
     console = Console()
     with _results_go(output_dir or str(local), local) as (directory, home):

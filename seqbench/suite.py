@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -72,6 +72,42 @@ class Suite(Frozen):
     time_limit_seconds: PositiveFloat | None = None
     search: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
     runs: tuple[Block, ...] = Field(min_length=1)
+
+    def only(self, names: Collection[str]) -> Self:
+        """The runs of these tasks with these models, all if no task or no model is named.
+
+        A name without a preset means the task or model with any.
+
+        Raises:
+            UnknownNameError: the suite has no such task or model.
+            ConfigError: it has none of these tasks with one of these models.
+
+        """
+        tasks = {task for block in self.runs for task in block.tasks}
+        models = {model for block in self.runs for model in block.models}
+        for name in names:
+            if not _of(name, tasks | models):
+                known = {part for each in tasks | models for part in (each, each.partition(":")[0])}
+                raise UnknownNameError(f"task or model of the suite {self.name}", name, known)
+        tasks = {task for name in names for task in _of(name, tasks)} or tasks
+        models = {model for name in names for model in _of(name, models)} or models
+        runs = [
+            block.model_copy(update={"tasks": of_tasks, "models": of_models})
+            for block in self.runs
+            if (of_tasks := tuple(task for task in block.tasks if task in tasks))
+            and (of_models := tuple(model for model in block.models if model in models))
+        ]
+        if not runs:
+            raise ConfigError(
+                f"the suite {self.name} has no run of {', '.join(sorted(tasks))} "
+                f"with {', '.join(sorted(models))}"
+            )
+        return self.model_copy(update={"runs": tuple(runs)})
+
+
+def _of(name: str, entries: Collection[str]) -> list[str]:
+    """The ``NAME`` or ``NAME:PRESET`` that a name means."""
+    return [entry for entry in entries if name in {entry, entry.partition(":")[0]}]
 
 
 def suite_names() -> list[str]:

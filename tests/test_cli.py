@@ -57,6 +57,7 @@ WRONG = {
     "misshapen output": (("run", "tiny-sum", "tiny-misshapen"), "expects (2, 2)"),
     "no data": (("run", "smnist", "tiny-mlp", "--data-dir", "empty"), "seqbench fetch smnist"),
     "unknown suite": (("leaderboard", "quik"), "did you mean 'quick'"),
+    "not in the suite": (("leaderboard", "quick", "--only", "lstn"), "did you mean 'lstm'"),
     "no jobs": (("leaderboard", "quick", "--jobs", "0"), "--jobs"),
     "no time": (("leaderboard", "quick", "--time-limit", "0"), "--time-limit cannot be 0"),
     "nothing to show": (("status", "empty"), "no runs below empty"),

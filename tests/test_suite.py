@@ -9,7 +9,7 @@ from seqbench.execute import Effort, run_suite
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_results
 from seqbench.runner import Place, run
-from seqbench.suite import Suite, load_suite, requests_of, suite_names
+from seqbench.suite import Block, Suite, load_suite, requests_of, suite_names
 
 SUITE = """
 name = "tiny"
@@ -194,6 +194,37 @@ def test_lists_of_configs_go_each_with_each_other(tmp_path):
     found = [(each.parent.task_settings, each.task_settings) for each in pairs]
     one, two, three = {}, {"length": 8}, {"length": 4}
     assert found == [(two, one), (three, one), (one, two), (three, two)]
+
+
+@pytest.mark.parametrize(
+    ("names", "runs"),
+    [
+        ((), {("a", "x"), ("a", "y:1"), ("b", "x"), ("b", "y:1"), ("a:2", "y:2")}),
+        (("b",), {("b", "x"), ("b", "y:1")}),
+        (("a",), {("a", "x"), ("a", "y:1"), ("a:2", "y:2")}),
+        (("a:2",), {("a:2", "y:2")}),
+        (("y",), {("a", "y:1"), ("b", "y:1"), ("a:2", "y:2")}),
+        (("b", "y:1", "y:2"), {("b", "y:1")}),
+        (("a", "b", "x"), {("a", "x"), ("b", "x")}),
+    ],
+)
+def test_only_some_runs_of_a_suite(names, runs):
+    """Tasks and models by name, with or without a preset."""
+    suite = Suite(
+        name="suite",
+        description="",
+        seeds=(0,),
+        runs=(
+            Block(tasks=("a", "b"), models=("x", "y:1")),
+            Block(tasks=("a:2",), models=("y:2",)),
+        ),
+    )
+    requests = requests_of(suite.only(names))
+    assert {(request.task, request.model) for request in requests} == runs
+    with pytest.raises(UnknownNameError, match="task or model of the suite suite named 'c'"):
+        suite.only((*names, "c"))
+    with pytest.raises(ConfigError, match="no run of b with y:2"):
+        suite.only(("b", "y:2"))
 
 
 @pytest.mark.parametrize("name", suite_names())
