@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 CHECKED = ["seqbench.task", "seqbench.tasks", "seqbench.model", "seqbench.nn"]
 install_import_hook(CHECKED, "beartype.beartype")
 
-from seqbench import registry  # noqa: E402  (after the hook)
+from seqbench import cli, registry  # noqa: E402  (after the hook)
 
 SITE = Path(__file__).parent / "site"
 sys.path.insert(0, str(SITE))
@@ -42,3 +42,18 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallPl
     registry.entries.cache_clear()
     yield install
     registry.entries.cache_clear()
+
+
+@pytest.fixture
+def seqbench(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty directory; give exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call

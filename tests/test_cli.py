@@ -15,24 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from seqbench import cli
 from seqbench.result import Result, Status, read_results
-
-
-@pytest.fixture
-def seqbench(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty directory; give exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
-
 
 RUN = ("run", "tiny-sum", "tiny-mlp", "--epochs", "2")
 

@@ -4,24 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from seqbench import cli
-
-
-@pytest.fixture
-def seqbench(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty directory; give exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
-
-
 SMALL, LARGE = "tiny-mlp:small", "tiny-mlp:large"
 
 

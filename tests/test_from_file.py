@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from seqbench import cli, registry
+from seqbench import registry
 from seqbench.command import command_of
 from seqbench.errors import ConfigError, PluginError, SeqbenchError, UnknownNameError
 from seqbench.from_file import add_model, model_named
@@ -62,20 +62,6 @@ def here(tmp_path, monkeypatch):
     registry.entries.cache_clear()
     yield tmp_path
     registry.entries.cache_clear()
-
-
-@pytest.fixture
-def seqbench(capsys, monkeypatch):
-    """Run a command there; give exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 RUN = ("run", "tiny-sum", "--from-file", "my_model.py", "--epochs", "1")
