@@ -179,15 +179,15 @@ def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchEr
 def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
     """What a search tries for each request without a published recipe, whatever its seed.
 
-    Every candidate is trained at the first seed within the run's own budget, never tested; the
-    run of that seed then goes on from the end of the best candidate's training.
+    Every candidate is trained at the suite's first seed within the run's own budget, never tested;
+    the run of that seed then goes on from the end of the best candidate's training.
     """
     trials: dict[str, list[Plan]] = {}
     for request in (each.parent or each for each in requests):
         key = _regardless_of_seed(request)
         free = any(path not in request.settings for path in suite.search)
         if free and key not in trials and resolve(request).origin.recipe_source is None:
-            first = dataclasses.replace(request, seed=requests[0].seed)
+            first = dataclasses.replace(request, seed=suite.seeds[0])
             trials[key] = [resolve(candidate) for candidate in _candidates(suite, first)]
     return trials
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seqbench.errors import ConfigError, UnknownNameError
-from seqbench.execute import Effort, run_suite
+from seqbench.execute import Effort, run_suite, works_of
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_results
 from seqbench.runner import Place, run
@@ -115,6 +115,17 @@ def test_search_by_validation_where_nothing_is_published(tmp_path):
     assert searched[1].origin.trials == searched[0].origin.trials
     trial = next(t for t in trials if t.id == searched[0].id)
     assert trial.curve == searched[0].curve, "the winning trial is the run itself"
+
+
+def test_other_seeds_have_the_settings_of_the_first(tmp_path):
+    """Whoever does one seed of a suite searches where the others do."""
+    suite = suite_of(tmp_path, SEARCH)
+    place = Place(tmp_path / "out", threads=1)
+    alone, _ = works_of(suite, place, (1,))
+    together, _ = works_of(suite, place)
+    trials = {work.id for work in together if work.trial}
+    assert {work.id for work in alone if work.trial} == trials
+    assert {work.id for work in alone} < {work.id for work in together}
 
 
 def test_broken_plugin_costs_only_its_own_runs(tmp_path, install_plugin):
