@@ -1283,7 +1283,7 @@ function overallSection(table) {
               {},
               head.map((name) => h("th", { scope: "col", class: name === "model" ? "left of" : "of" }, name)),
               table.boards.map((name) =>
-                h("th", { scope: "col", class: "of" }, h("a", { href: `#${anchors.get(name)}` }, name)),
+                h("th", { scope: "col", class: "of one" }, h("a", { href: `#${anchors.get(name)}` }, name)),
               ),
             ),
           ),
@@ -1298,7 +1298,7 @@ function overallSection(table) {
                 h("td", { class: "left" }, h("strong", {}, row.name)),
                 h("td", {}, row.mean_rank.toFixed(2)),
                 grouped && h("td", {}, row.groups),
-                row.ranks.map((rank) => h("td", {}, rank)),
+                row.ranks.map((rank) => h("td", { class: "one" }, rank)),
               ),
             ),
           ),
