@@ -85,12 +85,12 @@ class Suite(Frozen):
         """
         tasks = {task for block in self.runs for task in block.tasks}
         models = {model for block in self.runs for model in block.models}
+        known = {name for entry in tasks | models for name in _names(entry)}
         for name in names:
-            if not _of(name, tasks | models):
-                known = {part for each in tasks | models for part in (each, each.partition(":")[0])}
+            if name not in known:
                 raise UnknownNameError(f"task or model of the suite {self.name}", name, known)
-        tasks = {task for name in names for task in _of(name, tasks)} or tasks
-        models = {model for name in names for model in _of(name, models)} or models
+        tasks = {task for task in tasks if _names(task) & set(names)} or tasks
+        models = {model for model in models if _names(model) & set(names)} or models
         runs = [
             block.model_copy(update={"tasks": of_tasks, "models": of_models})
             for block in self.runs
@@ -105,9 +105,9 @@ class Suite(Frozen):
         return self.model_copy(update={"runs": tuple(runs)})
 
 
-def _of(name: str, entries: Collection[str]) -> list[str]:
-    """The ``NAME`` or ``NAME:PRESET`` that a name means."""
-    return [entry for entry in entries if name in {entry, entry.partition(":")[0]}]
+def _names(entry: str) -> set[str]:
+    """What names a ``NAME`` or ``NAME:PRESET``: itself, and it without its preset."""
+    return {entry, entry.partition(":")[0]}
 
 
 def suite_names() -> list[str]:
