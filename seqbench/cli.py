@@ -313,7 +313,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Only the suite's runs of this task, or with this model; repeatable."),
+        typer.Option(
+            help="Only the suite's runs of this task, with this model, or of tasks with this "
+            "FIELD=VALUE; repeatable."
+        ),
     ] = None,
     device: Device = "cpu",
     executor: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -74,40 +74,41 @@ class Suite(Frozen):
     runs: tuple[Block, ...] = Field(min_length=1)
 
     def only(self, names: Collection[str]) -> Self:
-        """The runs of these tasks with these models, all if no task or no model is named.
+        """The runs of tasks and models of these names, and of ``FIELD=VALUE`` in a ``task``.
 
-        A name without a preset means the task or model with any.
+        A name without a preset means the task or model with any. Of a kind that is not named, all
+        are chosen.
 
         Raises:
-            UnknownNameError: the suite has no such task or model.
-            ConfigError: it has none of these tasks with one of these models.
+            UnknownNameError: the suite has no such task, model or value of a field.
+            ConfigError: it has each of them, but no run of them together.
 
         """
-        tasks = {task for block in self.runs for task in block.tasks}
-        models = {model for block in self.runs for model in block.models}
-        known = {name for entry in tasks | models for name in _names(entry)}
+        runs: Sequence[Block] = self.runs
+        known: set[str] = set()
+        for kind in ("tasks", "task", "models"):
+            entries = [entry for block in self.runs for entry in _each(getattr(block, kind))]
+            of_kind = set().union(*map(_names, entries))
+            known |= of_kind
+            if wanted := of_kind & set(names):
+                runs = [
+                    block.model_copy(update={kind: kept})
+                    for block in runs
+                    if (kept := tuple(e for e in _each(getattr(block, kind)) if _names(e) & wanted))
+                ]
         for name in names:
             if name not in known:
                 raise UnknownNameError(f"task or model of the suite {self.name}", name, known)
-        tasks = {task for task in tasks if _names(task) & set(names)} or tasks
-        models = {model for model in models if _names(model) & set(names)} or models
-        runs = [
-            block.model_copy(update={"tasks": of_tasks, "models": of_models})
-            for block in self.runs
-            if (of_tasks := tuple(task for task in block.tasks if task in tasks))
-            and (of_models := tuple(model for model in block.models if model in models))
-        ]
         if not runs:
-            raise ConfigError(
-                f"the suite {self.name} has no run of {', '.join(sorted(tasks))} "
-                f"with {', '.join(sorted(models))}"
-            )
+            raise ConfigError(f"the suite {self.name} has no run of {', '.join(names)} together")
         return self.model_copy(update={"runs": tuple(runs)})
 
 
-def _names(entry: str) -> set[str]:
-    """What names a ``NAME`` or ``NAME:PRESET``: itself, and it without its preset."""
-    return {entry, entry.partition(":")[0]}
+def _names(entry: str | Fields) -> set[str]:
+    """What names a ``NAME`` or ``NAME:PRESET``: itself, and it without its preset; and fields."""
+    if isinstance(entry, str):
+        return {entry, entry.partition(":")[0]}
+    return {f"{field}={value}" for field, value in entry.items()}
 
 
 def suite_names() -> list[str]:

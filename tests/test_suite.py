@@ -234,8 +234,26 @@ def test_only_some_runs_of_a_suite(names, runs):
     assert {(request.task, request.model) for request in requests} == runs
     with pytest.raises(UnknownNameError, match="task or model of the suite suite named 'c'"):
         suite.only((*names, "c"))
-    with pytest.raises(ConfigError, match="no run of b with y:2"):
+    with pytest.raises(ConfigError, match="no run of b, y:2 together"):
         suite.only(("b", "y:2"))
+
+
+def test_only_some_configs_of_a_task():
+    """Fields of tasks choose among the configs of a block, and blocks that have them."""
+    configs = ({"length": 2}, {"length": 4, "rate": 0.5})
+    blocks = Block(tasks=("a",), models=("x",), task=configs), Block(tasks=("b",), models=("x",))
+    suite = Suite(name="suite", description="", seeds=(0,), runs=blocks)
+    for names, chosen in [
+        (("length=2",), configs[:1]),
+        (("a", "rate=0.5"), configs[1:]),
+        (("length=2", "rate=0.5"), configs),
+    ]:
+        requests = requests_of(suite.only(names))
+        assert [request.task_settings for request in requests] == list(chosen)
+    with pytest.raises(UnknownNameError, match="'length=3'"):
+        suite.only(("length=3",))
+    with pytest.raises(ConfigError, match="no run of b, length=2 together"):
+        suite.only(("b", "length=2"))
 
 
 @pytest.mark.parametrize("name", suite_names())
