@@ -33,7 +33,7 @@ def overall_tables(boards: Sequence[Board]) -> tuple[Overall, ...]:
 
 def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
     """The overall table of boards with one kind of budget, if there is anything to compare."""
-    standing = {board.title: _by_name(board) for board in boards}
+    standing = {board.title: by_name(board) for board in boards}
     complete, titles = _largest_block(standing)
     if not complete:
         return None
@@ -126,7 +126,7 @@ def _groups(
     return tuple(tuple(rows[i].name for i in places) for places in found)
 
 
-def _by_name(board: Board) -> dict[str, Row]:
+def by_name(board: Board) -> dict[str, Row]:
     """The competing row of each model and preset; of several, the one best by validation."""
     sign = -1 if board.metric.higher_is_better else 1
     best: dict[str, Row] = {}
