@@ -40,30 +40,41 @@ class KernelNet(nn.Module):
 
 
 class Siren(KernelNet):
-    """Hidden layers ``sin(omega_0 (W x + b))`` under weight norm (CKConv, Romero et al. 2021).
+    """Hidden layers ``sin(omega_0 (W x + b))`` (Sitzmann et al. 2020; CKConv, Romero et al. 2021).
 
-    ``layers`` counts the last, linear one too.
-
-    Differs from the paper: weights start from PyTorch's default initialisation and all biases
-    from U(-1, 1). The SIREN initialisation that the paper describes is overwritten by weight norm
-    in the authors' code (dwromero/ckconv), which the published results come from.
+    ``layers`` counts the last, linear one too. If ``normed``, all layers are under weight norm,
+    weights start from PyTorch's default and all biases from U(-1, 1), as in the authors' code of
+    CKConv (dwromero/ckconv), where weight norm overwrites the initialisation that the paper
+    describes. Else they start as in that of FlexConv (rjbruin/flexconv): the first weights from
+    U(-1, 1) / dim, the others from U(-1, 1) sqrt(6 / hidden) / omega_0, biases from PyTorch's
+    default.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what a kernel network has)
         self,
         hidden_channels: int,
         out_channels: int,
         omega_0: float,
         layers: int = 3,
         dim: int = 1,
+        *,
+        normed: bool = True,
     ) -> None:
         super().__init__(dim)
         if layers < 2:
             raise ConfigError(f"a SIREN of {layers} layers has no sines; expected 2 or more")
         self.omega_0 = omega_0
         widths = [dim] + [hidden_channels] * (layers - 1)
-        self.hidden = nn.ModuleList(_normed_linear(*pair) for pair in pairwise(widths))
-        self.output = _normed_linear(hidden_channels, out_channels)
+        pairs = [*pairwise(widths), (hidden_channels, out_channels)]
+        if normed:
+            *hidden, self.output = (_normed_linear(*pair) for pair in pairs)
+        else:
+            *hidden, self.output = (nn.Linear(*pair) for pair in pairs)
+            for linear in [*hidden[1:], self.output]:
+                bound = math.sqrt(6 / hidden_channels) / omega_0
+                nn.init.uniform_(linear.weight, -bound, bound)
+            nn.init.uniform_(hidden[0].weight, -1 / dim, 1 / dim)
+        self.hidden = nn.ModuleList(hidden)
 
     def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
         """The last hidden layer at each position."""

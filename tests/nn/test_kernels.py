@@ -7,6 +7,7 @@ import torch
 
 from seqbench.nn.kernels import KernelNet, MAGNet, MFNFourier, MFNGabor, Siren
 
+WEIGHTS = ("weight", "bias")
 KINDS = (Siren, MFNFourier, MFNGabor, MAGNet)
 
 
@@ -73,6 +74,22 @@ def test_siren_starts_as_the_authors_code_does() -> None:
         assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
         assert linear.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
         assert linear.bias.abs().max().item() == pytest.approx(1.0, rel=0.02)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_siren_without_weight_norm_starts_as_flexconvs_does(dim: int) -> None:
+    """U(-1, 1) / dim first, then U(-1, 1) sqrt(6 / hidden) / omega_0; biases U / sqrt(fan in)."""
+    torch.manual_seed(0)
+    siren = Siren(512, 1024, omega_0=30.0, dim=dim, normed=False)
+    bound = (6 / 512) ** 0.5 / 30
+    layers = zip([*siren.hidden, siren.output], (1 / dim, bound, bound), strict=True)
+    assert set(siren.state_dict()) == {
+        f"{name}.{kind}" for name in ("hidden.0", "hidden.1", "output") for kind in WEIGHTS
+    }
+    for linear, limit in layers:
+        assert linear.weight.abs().max().item() == pytest.approx(limit, rel=0.02)
+        assert linear.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.1)
+        assert linear.bias.abs().max().item() == pytest.approx(linear.in_features**-0.5, rel=0.02)
 
 
 @pytest.mark.parametrize("dim", [1, 2])

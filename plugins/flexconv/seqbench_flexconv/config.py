@@ -10,7 +10,9 @@ from seqbench.nn.checks import check_choice, check_not_negative, check_positive,
 from seqbench_flexconv.aliasing import AliasMethod
 
 Architecture = Literal["flexnet", "ccnn"]
-KernelName = Literal["magnet", "mfn-gabor", "mfn-fourier", "siren", "magnet-omega"]
+KernelName = Literal[
+    "magnet", "mfn-gabor", "mfn-fourier", "siren", "siren-unnormed", "magnet-omega"
+]
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class FlexConvNetConfig:
 
     ``architecture`` is FlexTCN unless it names another one. ``widths`` are the channels of each
     block in units of ``channels``; ``None`` is 1 for all. ``kernel`` names the kernel networks
-    (``omega_0`` is that of ``siren`` and ``magnet-omega``, ``input_scale`` that of the others).
+    (``omega_0`` is that of SIRENs and ``magnet-omega``, ``input_scale`` that of the others);
+    ``siren`` starts as in CKConv, under weight norm, ``siren-unnormed`` as in FlexConv's code.
     ``mask`` false leaves kernels as long as the task's sequences, or as large as its images.
     ``mask_width`` is the masks' width at the start, in units of half the signature's length (of
     half its height and width for images); ``mask_threshold`` in [0, 1) is where kernels are
@@ -64,9 +67,10 @@ class FlexConvNetConfig:
         check_positive(self, "input_scale", "omega_0", "mask_width", "mask_learning_rate_scale")
         check_share(self, "mask_threshold", "dropout", "dropout_in")
         check_not_negative(self, "kernel_decay", "alias_penalty", "alias_cut")
-        if self.kernel == "siren" and self.kernel_layers < 2:
+        siren = self.kernel in {"siren", "siren-unnormed"}
+        if siren and self.kernel_layers < 2:
             raise ConfigError(f"kernel_layers is {self.kernel_layers}; a siren takes 2 or more")
-        if self.kernel == "siren" and self.alias_penalty:
+        if siren and self.alias_penalty:
             raise ConfigError(
                 "alias_penalty needs a bound on the kernel's frequencies; a siren has none",
                 "use another kernel, or alias_penalty 0",

@@ -59,8 +59,9 @@ def kernel_network(config: FlexConvNetConfig, values: int, dim: int) -> KernelNe
     hidden, layers, scale = config.kernel_channels, config.kernel_layers, config.input_scale
     reach = CENTRES_BY_WIDTH * config.mask_width if config.mask else 1.0
     match config.kernel:
-        case "siren":
-            return Siren(hidden, values, config.omega_0, layers, dim)
+        case "siren" | "siren-unnormed":
+            normed = config.kernel == "siren"
+            return Siren(hidden, values, config.omega_0, layers, dim, normed=normed)
         case "mfn-fourier":
             return MFNFourier(hidden, values, layers, scale, dim)
         case "mfn-gabor":

@@ -58,7 +58,7 @@ class FlexConvNet(Model):
     presets: ClassVar = {
         f"flextcn-{blocks}": FlexConvNetConfig(blocks=blocks) for blocks in (2, 4, 6)
     } | {
-        "flextcn-2-siren": FlexConvNetConfig(kernel="siren"),
+        "flextcn-2-siren": FlexConvNetConfig(kernel="siren-unnormed"),
         "flextcn-2-unmasked": FlexConvNetConfig(mask=False),
         "flexnet-7": FlexConvNetConfig(
             architecture="flexnet",

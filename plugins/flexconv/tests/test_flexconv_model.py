@@ -23,7 +23,13 @@ from seqbench.runner import Place
 from seqbench.spec import Signature
 from seqbench.testing import check_model
 
-KERNELS = {"magnet": MAGNet, "mfn-gabor": MFNGabor, "mfn-fourier": MFNFourier, "siren": Siren}
+KERNELS = {
+    "magnet": MAGNet,
+    "mfn-gabor": MFNGabor,
+    "mfn-fourier": MFNFourier,
+    "siren": Siren,
+    "siren-unnormed": Siren,
+}
 
 law = settings(deadline=None, max_examples=20, derandomize=True)
 
@@ -105,6 +111,7 @@ def test_kernel_decay_adds_the_norms_of_masked_kernels() -> None:
         {"mask_threshold": 1.0},
         {"kernel_layers": 0},
         {"kernel_layers": 1, "kernel": "siren"},
+        {"kernel_layers": 1, "kernel": "siren-unnormed"},
         {"alias_cut": -1.0},
         {"omega_0": 0.0},
     ],
