@@ -97,8 +97,10 @@ def _interruptible(
 
 
 @contextmanager
-def _results_go(output_dir: str, local: Path) -> Iterator[tuple[Path, Home | None]]:
+def _results_go(output_dir: str) -> Iterator[tuple[Path, Home | None]]:
     """The directory of a run, whose results are fetched from a URL before and sent there after."""
+    from urllib.parse import quote
+
     from seqbench.files import location
     from seqbench.home import Home
 
@@ -106,12 +108,17 @@ def _results_go(output_dir: str, local: Path) -> Iterator[tuple[Path, Home | Non
     if isinstance(place, Path):
         yield place, None
         return
-    home = Home(place, local)
+    home = Home(place, Path("runs") / quote(place, safe=""))
     for error in home.fetch():
         _complain(error)
-    yield local, home
-    for error in home.send():
-        raise error
+    try:
+        yield home.directory, home
+    finally:
+        unsent = home.send()
+        for error in unsent:
+            _complain(error)
+    if unsent:
+        raise typer.Exit(2)
 
 
 def _complain(error: SeqbenchError) -> None:
@@ -214,7 +221,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     request = Request(task, name, _pairs("--task", task_set), settings, seed or 0)
     plan = resolve_from(request, read_result(parent), seed) if parent else resolve(request)
     console = Console()
-    with _results_go(output_dir, Path("runs")) as (directory, _):
+    with _results_go(output_dir) as (directory, _):
         others = _neighbours(compare_with, results, directory)
         place = Place(directory, data_dir, device, threads, tuple(logger or ()))
         console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
@@ -291,7 +298,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (options)
         plan = resolve(request, file.sha256 if file else None)
     console = Console()
     console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-    with _results_go(output_dir, Path("runs")) as (directory, _):
+    with _results_go(output_dir) as (directory, _):
         place = Place(directory, data_dir, device, threads)
         if file:
             with _interruptible("nothing was written"):
@@ -329,10 +336,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     ] = None,
     output_dir: Annotated[
         str | None,
-        typer.Option(
-            help="Where results and pages go; default: runs/SUITE, where checkpoints are if this "
-            "is a URL."
-        ),
+        typer.Option(help="Where results and pages go, a directory or a URL; default: runs/SUITE."),
     ] = None,
     data_dir: DataDir = None,
     logger: Loggers = None,
@@ -363,9 +367,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.suite import load_suite
 
     what = load_suite(suite).only(only or ())
-    local = Path("runs") / what.name
     console = Console()
-    with _results_go(output_dir or str(local), local) as (directory, home):
+    with _results_go(output_dir or f"runs/{what.name}") as (directory, home):
         place = Place(directory, data_dir, device, what.threads, tuple(logger or ()))
         counter = report.Counter(console)
         effort = Effort(

@@ -36,6 +36,7 @@ def files_below(directory: Location, folder: str) -> Iterator[File]:
 
     Raises:
         ConfigError: the URL is of no kind that can be read here.
+        OutputError: what is there cannot be listed.
 
     """
     if isinstance(directory, Path):
@@ -43,10 +44,36 @@ def files_below(directory: Location, folder: str) -> Iterator[File]:
             yield File(str(path), path.relative_to(directory), path.read_bytes)
         return
     system, root = _system(directory)
-    for name in sorted(system.find(f"{root}/{folder}")):
+    try:
+        names = sorted(system.find(f"{root}/{folder}"))
+    except FileNotFoundError:
+        names = []
+    except Exception as error:  # every kind of store has its own
+        raise OutputError(
+            f"cannot list {directory}/{folder}: {type(error).__name__}: {error}"
+        ) from error
+    for name in names:
         if name.endswith(".json"):
             relative = Path(PurePosixPath(name).relative_to(root))
             yield File(f"{directory}/{relative}", relative, partial(system.cat_file, name))
+
+
+def read_file(url: str, name: str) -> bytes | None:
+    """A file at a URL; ``None`` if there is none.
+
+    Raises:
+        ConfigError: the URL is of no kind that can be read here.
+        OutputError: it cannot be read.
+
+    """
+    system, root = _system(url)
+    try:
+        content: bytes = system.cat_file(f"{root}/{name}")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # every kind of store has its own
+        raise OutputError(f"cannot read {url}/{name}: {type(error).__name__}: {error}") from error
+    return content
 
 
 def write_file(url: str, name: str, content: bytes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqbench.errors import OutputError, ResultError, SeqbenchError
-from seqbench.files import files_below, write_file
-from seqbench.result import RETRIED, leave_result, parse_result
+from seqbench.files import File, files_below, read_file, write_file
+from seqbench.result import RETRIED, Result, leave_result, parse_result
 
 _FOLDERS = ("", "trials/")
 
@@ -45,19 +45,45 @@ class Home:
         return errors
 
     def send(self) -> list[SeqbenchError]:
-        """Send the Results that are new in the directory; the error of the first that stays."""
+        """Send the Results that are new in the directory, but where one is that stays.
+
+        Gives an error for each that cannot be read; the first that cannot be sent ends it, and it
+        is sent with the next.
+        """
+        errors: list[SeqbenchError] = []
         for folder in _FOLDERS:
             for file in files_below(self.directory, f"{folder}results"):
-                stamp = self._stamp(file.relative)
-                if self._known.get(file.relative) == stamp:
+                if self._known.get(file.relative) == self._stamp(file.relative):
                     continue
                 try:
-                    parse_result(file.name, file.read)
-                    write_file(self.url, file.relative.as_posix(), file.read())
-                except (OutputError, ResultError) as error:
-                    return [error]
-                self._known[file.relative] = stamp
-        return []
+                    self._send(file, self.directory / folder)
+                except OutputError as error:
+                    return [*errors, error]
+                except ResultError as error:
+                    errors.append(error)
+                else:
+                    self._known[file.relative] = self._stamp(file.relative)
+        return errors
+
+    def _send(self, file: File, directory: Path) -> None:
+        """Send one, or take the one that stays there in its place."""
+        parse_result(file.name, file.read)
+        name = file.relative.as_posix()
+        theirs = self._there(name)
+        if theirs is None or theirs.status in RETRIED:
+            write_file(self.url, name, file.read())
+        else:
+            leave_result(theirs, directory)
+
+    def _there(self, name: str) -> Result | None:
+        """What is at the URL by now, if it can be read."""
+        content = read_file(self.url, name)
+        if content is None:
+            return None
+        try:
+            return parse_result(f"{self.url}/{name}", lambda: content)
+        except ResultError:
+            return None
 
     def _stamp(self, relative: Path) -> int:
         return (self.directory / relative).stat().st_mtime_ns

@@ -29,6 +29,9 @@ models = ["tiny-mlp:large"]
 """
 
 
+LOCAL = "runs/memory%3A%2F%2Fbucket%2Fboard"
+
+
 @pytest.fixture
 def url():
     """A URL at which nothing is."""
@@ -85,7 +88,7 @@ def test_a_suite_at_a_url(url, here, capsys):
         *(f"leaderboard.{kind}" for kind in ("csv", "json", "md", "tex")),
     }
     assert len(names) == 9
-    local, _ = read_results(here / "runs" / "two")
+    local, _ = read_results(here / LOCAL)
     assert read_results(url) == (local, [])
     assert len(local) == 2
     capsys.readouterr()
@@ -105,7 +108,7 @@ def test_what_is_at_the_url_is_not_done_again(url, here, capsys):
     Home(url, here / "elsewhere").send()
     words = ["run", "tiny-sum", "tiny-mlp", "--epochs", 1, "--output-dir", url]
     assert call(*words) == 0
-    assert read_result(here / "runs" / done.path) == done.sealed()
+    assert read_result(here / LOCAL / done.path) == done.sealed()
     assert "train loss" not in capsys.readouterr().out
     assert call(*words, "--seed", 1) == 0
     assert len(read_results(url)[0]) == 2
@@ -134,6 +137,35 @@ def test_of_two_results_of_a_run_the_one_that_stays_is_kept(url, tmp_path):
         assert not home.fetch()
         assert not home.send()
         assert read_results(url) == ([kept], [])
+
+
+def test_of_two_runners_at_once_the_better_result_stays(url, tmp_path):
+    """What came to the URL since it was last looked at counts too, and is taken from there."""
+    good = run(plan_of(), Place(tmp_path / "good")).sealed()
+    bad = failure(plan_of(), Place(tmp_path), Status.FAILED, "it broke", 1.0).sealed()
+    for first, second in ((good, bad), (bad, good)):
+        fsspec.filesystem("memory").store.clear()
+        homes = [Home(url, tmp_path / f"{first.status}-{n}") for n in range(2)]
+        for home, result in zip(homes, (first, second), strict=True):
+            write_result(result, home.directory)
+        for home in homes:
+            assert not home.send()
+        assert read_results(url) == ([good], [])
+        assert read_result(homes[1].directory / good.path) == good
+
+
+def test_a_damaged_file_here_is_named_and_holds_nothing_back(here, url, capsys):
+    """Other results are sent however the command ends, and those of other URLs stay there."""
+    words = ["run", "tiny-sum", "tiny-mlp", "--epochs", 1, "--output-dir"]
+    assert call(*words, "memory://bucket/other", "--seed", 1) == 0
+    damaged = here / LOCAL / "results" / "a" / "x.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"{")
+    capsys.readouterr()
+    assert call(*words, url) == 2
+    assert "x.json is not readable JSON" in capsys.readouterr().err
+    (result,), _ = read_results(url)
+    assert result.spec.seed == 0
 
 
 def test_what_cannot_be_sent_is_sent_with_the_next(url, tmp_path, monkeypatch):
