@@ -202,6 +202,9 @@ class _Dispatcher:
                 return False
             if self._waits_for_its_parent(item):
                 return False
+        except BusyError:
+            self._later(item)
+            return False
         except SeqbenchError as error:
             self._refuse(error, item)
             return False
@@ -229,7 +232,7 @@ class _Dispatcher:
         directory, limit = self.place.output_dir, self.orders.time_limit
         if limit is not None:
             item.seconds_left = limit - seconds_spent(directory, item.work.id)
-            item.deadline = None
+            item.deadline, item.is_overdue = None, False
             if item.seconds_left <= 0:
                 self._overdue(item)
                 return

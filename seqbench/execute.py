@@ -126,7 +126,8 @@ def run_suite(
     if trials:
         candidates = itertools.chain.from_iterable(trials.values())
         errors += effort.execute([Work(plan, trial=True) for plan in candidates])
-    errors += effort.execute(_runs(suite, requests, trials, effort.place))
+    searched = [each for each in requests if _is_searched(each, trials, effort.place)]
+    errors += effort.execute(_runs(suite, searched, trials, effort.place))
     return list({str(error): error for error in errors}.values())
 
 
@@ -190,6 +191,12 @@ def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
             first = dataclasses.replace(request, seed=suite.seeds[0])
             trials[key] = [resolve(candidate) for candidate in _candidates(suite, first)]
     return trials
+
+
+def _is_searched(request: Request, tried: dict[str, list[Plan]], place: Place) -> bool:
+    """Whether no trial is missing: the best of some would be another choice than that of all."""
+    trials = tried.get(_regardless_of_seed(request.parent or request), [])
+    return all(Work(plan, trial=True).result(place) for plan in trials)
 
 
 def _regardless_of_seed(request: Request) -> str:

@@ -49,7 +49,7 @@ from seqbench.result import (
 )
 from seqbench.sitting import Sitting, folder_of, sitting
 from seqbench.spec import RunSpec, TrainSpec
-from seqbench.task import FitData, Split, Task, fingerprint, load_task
+from seqbench.task import FitData, Source, Split, Task, fingerprint, load_task
 from seqbench.train import (
     Audience,
     Diverged,
@@ -112,6 +112,7 @@ class Bench:
     folder: Path
     memory: PeakMemory
     rate_change: RateChange | None = None
+    parent_data: Data | None = None
     seat: Sitting | None = None
     logs: Logs | None = None
     started_at: str = field(default_factory=now)
@@ -307,7 +308,8 @@ def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Resul
         return orphaned(plan, place, file)
     bench = prepare(plan, place)
     load_weights(bench.network, file, parent.spec.task.name)
-    return bench
+    done = existing(parent.spec, place.output_dir)
+    return replace(bench, parent_data=done.data if done else None)
 
 
 def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsFile | Result:
@@ -603,7 +605,9 @@ def parameters_of(network: Model) -> int:
 
 def _data(bench: Bench, test: Split | None = None) -> Data:
     data, constants = bench.data, bench.task.constants
-    sources = [data.train.source, data.val.source] + ([test.source] if test else [])
+    sources: list[Source | Data] = [data.train.source, data.val.source]
+    sources += [test.source] if test else []
+    sources += [bench.parent_data] if bench.parent_data else []
     return Data(
         fit_sha256=bench.fit_sha256,
         test_sha256=fingerprint([test], constants) if test else None,

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
@@ -70,7 +70,9 @@ class Suite(Frozen):
     seeds: tuple[int, ...] = Field(min_length=1)
     threads: PositiveInt = 1
     time_limit_seconds: PositiveFloat | None = None
-    search: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
+    search: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     runs: tuple[Block, ...] = Field(min_length=1)
 
     def only(self, names: Collection[str]) -> Self:

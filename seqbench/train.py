@@ -197,6 +197,7 @@ class Learner(LightningModule):
         self._loss_sum = torch.zeros((), device=job.device)
         self._examples = 0
         self._started = 0.0
+        self._factor = 1.0
 
     @property
     def steps_done(self) -> int:
@@ -219,7 +220,7 @@ class Learner(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of the step."""
-        factor = learning_rate_factor(
+        self._factor = learning_rate_factor(
             self.job.spec,
             self.clock,
             self.steps_done + batch_idx,
@@ -227,7 +228,7 @@ class Learner(LightningModule):
             higher_is_better=self.task.higher_is_better,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.job.spec.learning_rate * group["scale"] * factor
+            group["lr"] = self.job.spec.learning_rate * group["scale"] * self._factor
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         """Do nothing after the forward pass: ``training_step`` adds up gradients in it."""
@@ -271,7 +272,7 @@ class Learner(LightningModule):
         point = Epoch(
             epoch=epoch,
             steps=self.clock.steps_after(epoch),
-            learning_rate=max(group["lr"] for group in self.optimizer.param_groups),
+            learning_rate=spec.learning_rate * self._factor,
             train_loss=_finite(train_loss),
             val_loss=_finite(val_loss),
             val_score=_finite(mean),

@@ -360,6 +360,22 @@ def problems(directory):
     return {f.problem.where for f in verify(directory).findings} - usual
 
 
+def test_weights_of_other_data_are_not_of_the_official_ones(results, tmp_path):
+    """Whatever data the child is tested on; and a child that claims otherwise is found."""
+    parent, child = results["tiny-rated", "parent"], results["tiny-rated", "as it is"]
+    assert child.data.official
+    other = parent.data.model_copy(update={"official": False, "label": "mine"})
+    run(resolve(parent_of()), Place(tmp_path / "mine"))
+    write_result(parent.model_copy(update={"data": other}), tmp_path / "mine")
+    found = run(resolve(as_it_is()), Place(tmp_path / "mine"))
+    assert (found.data.official, found.data.label) == (False, "mine")
+    assert found.test == child.test
+    for each in (parent.model_copy(update={"data": other}), child):
+        write_result(each, tmp_path / "claimed")
+    errors = {f.problem.found for f in verify(tmp_path / "claimed").findings}
+    assert "true" in errors
+
+
 def test_verified(results, tmp_path):
     """They hold together; a child without its parent's result is taken on trust, and said."""
     for kind in ("parent", "as it is", "tuned"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seqbench.errors import ConfigError, UnknownNameError
+from seqbench import runner
+from seqbench.errors import ConfigError, OutputError, UnknownNameError
 from seqbench.execute import Effort, run_suite, works_of
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_results
@@ -117,6 +118,21 @@ def test_search_by_validation_where_nothing_is_published(tmp_path):
     assert trial.curve == searched[0].curve, "the winning trial is the run itself"
 
 
+def test_a_run_waits_for_every_trial_of_its_search(tmp_path, monkeypatch):
+    """One that could not be made would leave the choice to the others, and be chosen later."""
+    suite = suite_of(tmp_path, SEARCH)
+    trial, *_ = (w for w in works_of(suite, Place(tmp_path / "out"))[0] if w.trial)
+
+    def attempt(plan, *rest, **more):
+        if plan.spec.id == trial.id:
+            raise OutputError("no space left")
+        return runner.attempt(plan, *rest, **more)
+
+    monkeypatch.setattr("seqbench.work.attempt", attempt)
+    _, errors = do(suite, tmp_path)
+    assert [error.message for error in errors] == ["no space left"]
+
+
 def test_other_seeds_have_the_settings_of_the_first(tmp_path):
     """Whoever does one seed of a suite searches where the others do."""
     suite = suite_of(tmp_path, SEARCH)
@@ -176,6 +192,7 @@ def test_wrong_name_stops_before_the_first_run(tmp_path):
         ("name = ", "not valid TOML"),
         ("name = 'x'", "not valid"),
         (SUITE.replace("tasks", "taskz"), "runs.0.tasks"),
+        (SUITE + "[search]\n'train.epochs' = []", "search.train.epochs"),
     ],
 )
 def test_wrong_suite_file(text, cause, tmp_path):

@@ -22,7 +22,7 @@ def overall_tables(boards: Sequence[Board]) -> tuple[Overall, ...]:
     """A table for each kind of budget, over the boards of official data.
 
     Models are compared as Demsar (2006) says: Friedman's test of all together, and if it finds a
-    difference, Nemenyi's critical difference for any two.
+    difference, Nemenyi's critical difference for any two. Of two models nothing is claimed.
     """
     tables = [
         _track(budget, [board for board in boards if board.official and board.budget == budget])
@@ -45,7 +45,8 @@ def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
     }
     table = [[standing[board.title][name] for name in complete] for board in compared]
     rows = _rows(complete, compared, table)
-    difference = critical_difference(len(complete), len(compared))
+    many = len(complete) > 2
+    difference = critical_difference(len(complete), len(compared)) if many else None
     p = friedman_p(np.array([row.ranks for row in rows]).T)
     return Overall(
         budget=budget,
@@ -53,7 +54,7 @@ def _track(budget: Budget, boards: Sequence[Board]) -> Overall | None:
         rows=rows,
         friedman_p=p,
         critical_difference=difference,
-        groups=_groups(rows, difference, p),
+        groups=_groups(rows, difference, p) if difference is not None else (),
         missing={name: titles for name, titles in missing.items() if titles},
     )
 

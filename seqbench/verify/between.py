@@ -141,6 +141,8 @@ def check_parents(results: Results) -> Iterator[Found]:
             yield path, Problem("spec.parent", f"one that {parent.status}", "one that ended well")
         elif parent.origin != result.origin.parent:
             yield path, Problem("origin.parent", "another", f"the origin of {parent.id}")
+        elif result.data and parent.data and result.data.official > parent.data.official:
+            yield path, Problem("data.official", "true", f"false, as of the parent {parent.id}")
 
 
 def check_searches(results: Results, trials: Results) -> Iterator[Found]:
@@ -154,11 +156,17 @@ def check_searches(results: Results, trials: Results) -> Iterator[Found]:
             found = f"{len(tried)} of {len(result.origin.trials)} trials"
             yield path, warning("origin.trials", found, "all of them, below trials/results")
             continue
+        if other := {t.data.fit_sha256 for t in tried if t.data} - _fit_of(result):
+            yield path, Problem("origin.trials", f"trials on other data, {min(other)}", "the run's")
         best = max(tried, key=_merit)
         as_best = best.spec.model_copy(update={"seed": result.spec.seed})
         if as_best != result.spec:
             expected = f"the settings of {best.id}, the best trial by validation"
             yield path, Problem("origin.trials", "other settings", expected)
+
+
+def _fit_of(result: Result) -> set[str]:
+    return {result.data.fit_sha256} if result.data else set()
 
 
 def _merit(trial: Result) -> float:

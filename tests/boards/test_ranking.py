@@ -443,6 +443,13 @@ def test_overall_groups_are_within_the_critical_difference():
     assert groups == [["a", "b"], ["b", "c"], ["c", "d"]]
 
 
+def test_overall_claims_no_difference_of_two_models():
+    """Nemenyi's difference is below what five wins of five can show."""
+    (overall,) = overall_of({f"t{t}": {"a": 0.9, "b": 0.8} for t in range(5)})
+    assert [row.mean_rank for row in overall.rows] == [1, 2]
+    assert (overall.critical_difference, overall.groups) == (None, ())
+
+
 def test_overall_is_one_group_if_friedmans_test_finds_nothing():
     """Here on two boards, where nothing can be found."""
     scores = {f"t{t}": {m: 0.9 - 0.1 * i for i, m in enumerate("abcd")} for t in range(2)}
