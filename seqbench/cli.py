@@ -75,6 +75,14 @@ TaskSettings = Annotated[
 ]
 
 
+_TRY_AGAIN = "what is not the model's fault can be done again by the same command"
+_HINTS = {
+    "diverged": "a lower train.learning_rate or a train.gradient_clip is another run",
+    "failed": "when it is mended, the same command does it again",
+    "oom": "a train.micro_batch_size takes less memory, and is another run",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; an expected failure prints one message and exits with 2."""
     try:
@@ -208,9 +216,8 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench.from_file import model_named
     from seqbench.progress import shown
     from seqbench.resolve import resolve, resolve_from
-    from seqbench.result import read_result
-    from seqbench.runner import Place
-    from seqbench.runner import run as run_plan
+    from seqbench.result import Status, read_result
+    from seqbench.runner import Place, attempt
     from seqbench.spec import Request
 
     pairs = list(set_ or [])
@@ -226,10 +233,13 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         place = Place(directory, data_dir, device, threads, tuple(logger or ()))
         console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
         with _interruptible(), shown(console) as progress:
-            result = run_plan(plan, place, progress)
+            result = attempt(plan, place, progress, refusals=(SeqbenchError,))
         console.print(report.result_lines(result, directory), highlight=False, soft_wrap=True)
-        if others:
+        if others and result.test:
             _compare(result, others, directory, console)
+    if result.status is not Status.OK:
+        typer.echo(f"hint: {_HINTS.get(result.status, _TRY_AGAIN)}", err=True)
+        raise typer.Exit(2)
 
 
 def _neighbours(
@@ -529,6 +539,9 @@ def compare(
     a: Annotated[str, typer.Argument(help="A result file, a directory, or MODEL[:PRESET].")],
     b: Annotated[str, typer.Argument(help="What to compare it with, named likewise.")],
     in_: Annotated[Path, typer.Option("--in", help="Where a MODEL is looked up.")] = Path("runs"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Costs and what differs of every pair, if it is not one.")
+    ] = False,
 ) -> None:
     """Compare two sides on the test data they share: scores, paired tests, what differs.
 
@@ -538,7 +551,7 @@ def compare(
     from seqbench.compare import compare as compare_sides
     from seqbench.compare import side
 
-    for part in report.comparison_parts(compare_sides(side(a, in_), side(b, in_))):
+    for part in report.comparison_parts(compare_sides(side(a, in_), side(b, in_)), full=full):
         Console().print(part, highlight=False)
 
 
@@ -549,6 +562,7 @@ def inspect(  # noqa: PLR0913, PLR0917  (options)
         Path | None,
         typer.Option(help="The run's weights; default: where the run left them, beside results/."),
     ] = None,
+    from_file: FromFile = None,
     examples: Annotated[
         int, typer.Option(min=1, help="Of the validation split, for the receptive field.")
     ] = 256,
@@ -562,12 +576,15 @@ def inspect(  # noqa: PLR0913, PLR0917  (options)
 
     Writes one HTML page, and every figure as SVG and PNG.
     """
+    from seqbench.from_file import add_model
     from seqbench.inspection import inspect as inspect_result
     from seqbench.inspection import write_inspection
     from seqbench.result import read_result
     from seqbench.runner import Place
 
     run = read_result(result)
+    if from_file is not None:
+        add_model(from_file)
     place = Place(result.resolve().parent.parent.parent, data_dir, "cpu", threads)
     with _interruptible("nothing was written"):
         inspection = inspect_result(run, place, weights, examples)
@@ -679,13 +696,22 @@ def schema(
 
 @app.command()
 def fetch(
-    task: Annotated[str, typer.Argument(help="The task whose data to download.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Tasks whose data to download, or suites, for all theirs.")
+    ],
     data_dir: DataDir = None,
 ) -> None:
-    """Download what a task needs and check it; then runs need no network."""
+    """Download what tasks need and check it; then runs need no network."""
+    from seqbench.suite import load_suite, suite_names
     from seqbench.task import load_task
 
-    typer.echo(load_task(task)(data_dir=data_dir).fetch())
+    tasks: list[str] = []
+    for name in names:
+        is_suite = name in suite_names() or name.endswith(".toml")
+        of_suite = [t for block in load_suite(name).runs for t in block.tasks] if is_suite else []
+        tasks += [task.partition(":")[0] for task in of_suite or [name]]
+    for task in [load_task(task) for task in dict.fromkeys(tasks)]:
+        typer.echo(task(data_dir=data_dir).fetch())
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, object]:

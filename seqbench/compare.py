@@ -56,6 +56,12 @@ class Runs:
         return canonical_json(self.first.spec.task) + canonical_json(self.first.metric)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether training ended after a number of steps, as on boards of step budgets."""
+        train = self.first.spec.train
+        return train is not None and train.max_steps is not None
+
+    @property
     def task_name(self) -> str:
         """``TASK``, with its config if it has any."""
         return self.first.spec.task.title
@@ -126,6 +132,8 @@ class Comparison:
             for part in parts
             for path, pair in differences(getattr(one, part), getattr(other, part)).items()
         }
+        if one.spec.model.name != other.spec.model.name:  # with settings of their own
+            found = {path: pair for path, pair in found.items() if None not in pair}
         return {path: pair for path, pair in found.items() if not path.startswith(_NOT_SHOWN)}
 
     @property
@@ -186,7 +194,8 @@ def _tested(name: str, results: Iterable[Result], *, whole: bool = False) -> Sid
 def compare(one: Side, other: Side) -> list[Comparison]:
     """Every pair on common test data: of equal names between two directories, else each with each.
 
-    Of several trainings of one model and preset the best by validation stands for it.
+    Of several trainings of one model and preset the best by validation stands for it, of those
+    with a number of steps apart: they are compared with others only where there are no two alike.
 
     Raises:
         ResultError: there is nothing to compare, or only on different test data.
@@ -199,8 +208,10 @@ def compare(one: Side, other: Side) -> list[Comparison]:
         for theirs in others
         if mine.task == theirs.task
         and mine.digests != theirs.digests
+        and (one.results != other.results or mine.name < theirs.name)
         and (mine.name == theirs.name or not (one.whole and other.whole))
     ]
+    pairs = [(a, b) for a, b in pairs if a.is_cut == b.is_cut] or pairs
     same_data = [(mine, theirs) for mine, theirs in pairs if mine.test_data == theirs.test_data]
     if not same_data:
         raise _nothing(one, other, pairs)
@@ -219,10 +230,10 @@ def _contenders(results: Sequence[Result]) -> list[Runs]:
         spec = result.spec.at_seed(0)
         data = result.data.test_sha256 if result.data else None
         same[f"{canonical_json(spec)} {data}"].setdefault(result.id, result)
-    best: dict[tuple[str, str | None, str], Runs] = {}
+    best: dict[tuple[str, str | None, str, bool], Runs] = {}
     for group in same.values():
         runs = Runs(tuple(sorted(group.values(), key=lambda result: result.spec.seed)))
-        key = (runs.task, runs.test_data, runs.name)
+        key = (runs.task, runs.test_data, runs.name, runs.is_cut)
         best[key] = max(best.get(key, runs), runs, key=_merit)
     return [best[key] for key in sorted(best, key=str)]
 

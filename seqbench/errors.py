@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SeqbenchError(Exception):
@@ -24,9 +24,18 @@ class SeqbenchError(Exception):
 class UnknownNameError(SeqbenchError):
     """A name that nothing answers to; offers the nearest ones and what there is."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        hint: str = "",
+        near: Sequence[str] = (),
+    ) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        lowered = {each.lower(): each for each in known}
+        close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
+        near = near or [lowered[each] for each in close]
         message = f"no {kind} named {name!r}"
         if near:
             message += f"; did you mean {' or '.join(repr(n) for n in near)}?"

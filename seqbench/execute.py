@@ -47,7 +47,8 @@ def on_ray(
         from seqbench.executors.ray import RayExecutor
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "Ray is not installed", 'pip install "seqbench[ray]" here and on every node'
+            "Ray is not installed",
+            'pip install ".[ray]" in a checkout of seqbench, here and on every node',
         ) from error
     return lambda _: RayExecutor(place, jobs, address)
 

@@ -174,7 +174,7 @@ def check_loggers(names: Iterable[str]) -> None:
         if importlib.util.find_spec(package) is None:
             raise ConfigError(
                 f"the logger {name} needs the package {package}, which is not installed",
-                f'pip install "seqbench[{name}]"',
+                f'pip install ".[{name}]" in a checkout of seqbench, or {package} by itself',
             )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from seqbench.resolve import Plan
 
 
-def titled(title: str, *columns: str) -> Table:
-    """An empty table that folds what is too wide."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+def titled(title: str, *columns: str, whole: Collection[str] = ()) -> Table:
+    """An empty table that folds what is too wide, but for the columns that stay whole."""
+    style = {"title_justify": "left", "title_style": "bold", "padding": (0, 1, 0, 0)}
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, **style)  # type: ignore[arg-type]
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     return table
 
 
@@ -114,31 +116,48 @@ def _choice(result: Result) -> str:
     return f"weights of {source}, {how}; evaluated only, never ranked"
 
 
-def comparison_parts(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:
-    """Scores with their tests, then costs and what else differs, pair by pair."""
-    columns = ("task", "A", "B", "score A", "score B", "A - B", "p", "p (Holm)", "better")
-    table = titled("A against B", *columns)
+def comparison_parts(
+    comparisons: Sequence[Comparison], *, full: bool = False
+) -> Iterator[RenderableType]:
+    """Scores with their tests; of one pair, or if ``full``, costs and what else differs too."""
+    pairs: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for each in comparisons:
-        sides = (each.one, each.other)
-        difference = _in_units(each.one, each.test.difference)
-        table.add_row(
-            escape(each.one.task_name),
-            *(escape(f"{runs.name}, seeds {runs.seeds}") for runs in sides),
-            *(_mean(runs) for runs in sides),
-            difference if difference.startswith("-") else f"+{difference}",
-            f"{each.test.p:.2g}",
-            f"{each.p_adjusted:.2g}",
-            each.better or "not told apart",
-        )
-    yield table
+        pairs[_named(each.one), _named(each.other)].append(each)
+    for (one, other), of_pair in pairs.items():
+        yield _scores_table(f"A: {one}\nB: {other}", of_pair)
+        yield ""
     tests = sorted({f"{each.test.test} over {each.test.n:,} examples" for each in comparisons})
     yield (
         f"p: {'; '.join(tests)}; better: at level 0.05 after Holm's adjustment. This speaks of the "
         "trained networks, not of seeds that were not trained. Scores: mean \u00b1 deviation over "
         "seeds, of one seed \u00b1 standard error over examples."
     )
+    if not full and len(comparisons) > 1:
+        yield "--full shows the costs of every pair, and what else differs."
+        return
     for each in comparisons:
         yield from _details(each)
+
+
+def _named(runs: Runs) -> str:
+    return f"{runs.name}, seed{'s' if len(runs.results) > 1 else ''} {runs.seeds}"
+
+
+def _scores_table(title: str, comparisons: Iterable[Comparison]) -> Table:
+    """Two models on every task that they share."""
+    columns = ("task", "A", "B", "A - B", "p", "p (Holm)", "better")
+    table = titled(escape(title), *columns, whole=columns[1:])
+    for each in sorted(comparisons, key=lambda each: each.one.task_name):
+        difference = _in_units(each.one, each.test.difference)
+        table.add_row(
+            escape(each.one.task_name),
+            *(_mean(runs) for runs in (each.one, each.other)),
+            difference if difference.startswith("-") else f"+{difference}",
+            f"{each.test.p:.2g}",
+            f"{each.p_adjusted:.2g}",
+            each.better or "",
+        )
+    return table
 
 
 def _details(each: Comparison) -> Iterator[RenderableType]:
@@ -146,7 +165,7 @@ def _details(each: Comparison) -> Iterator[RenderableType]:
     costs = titled(escape(f"{title}: costs, medians over seeds"), "cost", "A", "B", "B / A")
     for name, one, other in each.costs:
         ratio = f"{other / one:.3g}" if one and other is not None else "-"
-        costs.add_row(name, *("-" if v is None else f"{v:.6g}" for v in (one, other)), ratio)
+        costs.add_row(name, *("-" if v is None else f"{v:,.4g}" for v in (one, other)), ratio)
     yield costs
     found = titled(escape(f"{title}: what differs"), "where", "A", "B")
     for path, pair in each.differences.items():
@@ -199,7 +218,9 @@ def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
     from seqbench.boards.text import amount, duration
 
     columns = ("task", "model", "settings", "epochs", "steps", "seeds", "state")
-    table = titled("what would run", *columns, "a step", "a run", "memory")
+    measured = ("a step", "a run", "memory")
+    whole = {"model", "epochs", "steps", *measured}
+    table = titled("what would run", *columns, *measured, whole=whole)
     rows: dict[str, list[Item]] = defaultdict(list)
     for item in found.items:
         spec = item.work.plan.spec.at_seed(0)
@@ -251,7 +272,7 @@ def status_parts(found: DirectoryStatus, *, every: bool = False) -> Iterator[Ren
     """How many runs of a directory are in which state, and each that needs a look or is going."""
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     trials = f"; trials of searches ended: {found.trials}" if found.trials else ""
-    yield f"{len(found.runs)} runs: {counts or 'none'}{trials}"
+    yield f"{len(found.runs)} run{'s' if len(found.runs) != 1 else ''}: {counts or 'none'}{trials}"
     shown = [run for run in found.runs if every or run.state not in {Status.OK, Status.EVALUATED}]
     if shown:
         yield runs_table("", shown)

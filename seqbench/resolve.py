@@ -18,6 +18,8 @@ from seqbench.spec import Component, Request, RunSpec, TrainSpec
 from seqbench.task import Task, load_task
 
 _SCHEDULE_KIND = "train.schedule.kind"
+_SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
+"""What people call some settings."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def _component(cls: type[Task | Model], name: str, values: dict[str, Any], where
     try:
         component = Component(name=name, version=cls.version, config=to_json(config))
     except ValidationError as error:
-        raise _wrong_value(error, where) from None
+        raise _wrong_value(error, where, name) from None
     if config_from(cls, component.config, where) != config:
         raise ConfigError(
             f"{where} {name!r} is set to None where that is not the default",
@@ -265,9 +267,14 @@ def _override(base: dict[str, Any], overrides: Mapping[str, Any], owner: str) ->
         *parents, last = path.split(".")
         for i, part in enumerate(parents):
             at = _step(at, part, path, ".".join(parents[:i]), owner)
+        if last not in at and isinstance(at, dict) and (near := _meant(last, merged)):
+            raise UnknownNameError(
+                f"setting of {owner}", path, near, "settings are named by their whole path", near
+            )
         before = _step(at, last, path, ".".join(parents), owner)
         if isinstance(before, dict):
-            raise ConfigError(f"cannot set {path!r} as a whole", "set its fields one by one")
+            fields = ", ".join(f"{path}.{field}" for field in before)
+            raise ConfigError(f"cannot set {path!r} as a whole", f"set one of {fields}")
         if isinstance(value, bool) and not isinstance(before, bool | str | None):
             raise ConfigError(f"{path} cannot be {value!r}: expected a number")
         if path == _SCHEDULE_KIND:
@@ -289,6 +296,16 @@ def _step(at: Any, part: str, path: str, above: str, owner: str) -> Any:
     return at[part]
 
 
+def _meant(name: str, settings: Mapping[str, Any], above: str = "") -> list[str]:
+    """The paths of settings that end in a name, or in what it is short for."""
+    meant = {name, _SHORT.get(name, name)}
+    found = [f"{above}{field}" for field in settings if field in meant]
+    for field, value in settings.items():
+        if isinstance(value, dict):
+            found += _meant(name, value, f"{above}{field}.")
+    return found
+
+
 def _train_spec(values: dict[str, Any]) -> TrainSpec:
     try:
         return TrainSpec.model_validate(values)
@@ -296,10 +313,10 @@ def _train_spec(values: dict[str, Any]) -> TrainSpec:
         raise _wrong_value(error, "train") from None
 
 
-def _wrong_value(error: ValidationError, where: str) -> ConfigError:
+def _wrong_value(error: ValidationError, where: str, name: str = "NAME") -> ConfigError:
     first = error.errors()[0]
     path = ".".join([where, *(str(part) for part in first["loc"])])
     return ConfigError(
         f"{path} cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
-        "`seqbench info NAME` lists every field with its type and default",
+        f"`seqbench info {name}` lists every field with its type and default",
     )

@@ -219,15 +219,21 @@ def run_trial(plan: Plan, place: Place, progress: Progress | None = None) -> Res
 
 
 def attempt(
-    plan: Plan, place: Place, progress: Progress | None = None, *, trial: bool = False
+    plan: Plan,
+    place: Place,
+    progress: Progress | None = None,
+    *,
+    trial: bool = False,
+    refusals: tuple[type[SeqbenchError], ...] = REFUSALS,
 ) -> Result:
     """``run`` or ``run_trial``, where whatever a plugin raises is a Result too.
 
     Raises:
-        SeqbenchError: one of ``REFUSALS``: it cannot be done here and now; no Result is written.
+        SeqbenchError: one of ``refusals``; no Result is written.
 
     """
-    return _once(_way(plan, place, progress, trial=trial), _guarded)
+    way = _way(plan, place, progress, trial=trial)
+    return _once(way, partial(_guarded, refusals=refusals))
 
 
 def run_evaluation(plan: Plan, place: Place, file: WeightsFile) -> Result:
@@ -265,17 +271,20 @@ def _once(way: _Way, go: Callable[[_Way, Sitting, Logs], Result]) -> Result:
         return result
 
 
-def _guarded(way: _Way, seat: Sitting, logs: Logs) -> Result:
+def _guarded(
+    way: _Way, seat: Sitting, logs: Logs, refusals: tuple[type[SeqbenchError], ...]
+) -> Result:
     """Go, and make of whatever goes wrong with the run its Result."""
     started = time.monotonic()
     try:
         return way.go(seat, logs)
-    except REFUSALS:
+    except refusals:
         raise
     except Exception as error:  # whatever a plugin raises must not lose the other runs
         if isinstance(error, OSError) and is_full(error):
             raise unwritable(way.place.output_dir, error) from error
-        traceback.print_exc()  # goes to run.log
+        if not isinstance(error, SeqbenchError):
+            traceback.print_exc()  # in a suite it goes to run.log
         status = Status.OOM if _is_for_want_of_memory(error) else Status.FAILED
         seconds = time.monotonic() - started
         return failure(way.plan, way.place, status, describe(error), seconds)
@@ -508,6 +517,8 @@ def prepare_device(place: Place) -> torch.device:
         torch.zeros((), device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
+        if reason.startswith("Expected one of"):
+            reason = "there is none of that name"
         raise ConfigError(
             f"the device {place.device!r} cannot be used: {reason}",
             "use --device cpu, cuda, cuda:N or mps, as this machine and torch build have it",

@@ -100,7 +100,9 @@ class Suite(Frozen):
                 ]
         for name in names:
             if name not in known:
-                raise UnknownNameError(f"task or model of the suite {self.name}", name, known)
+                raise UnknownNameError(
+                    f"task, model or FIELD=VALUE of the suite {self.name}", name, known
+                )
         if not runs:
             raise ConfigError(f"the suite {self.name} has no run of {', '.join(names)} together")
         return self.model_copy(update={"runs": tuple(runs)})
@@ -140,9 +142,11 @@ def load_suite(name: str) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the suite {name} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # a key that there is not explains another that is missing
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"the suite {name} is not valid: {where}: {first['msg']}") from error
+        what = "no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"the suite {name} is not valid: {where}: {what}") from error
 
 
 def requests_of(suite: Suite, seeds: tuple[int, ...] | None = None) -> list[Request]:

@@ -224,7 +224,7 @@ def test_the_command_shows_scores_tests_and_differences(tmp_path, capsys, monkey
         cli.main(arguments)
     assert not stop.value.code
     out = capsys.readouterr().out
-    for part in ("90.00 ±", "96.67 ±", "-6.67", "exact sign-flip test over 300 examples", "│ B "):
+    for part in ("90.00 ±", "96.67 ±", "-6.67", "exact sign-flip test over 300 examples", "better"):
         assert part in out
     for part in ("parameters", "spec.model.name"):
         assert part in out

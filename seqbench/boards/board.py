@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -122,6 +122,15 @@ class Row(Frozen):
     def label(self) -> str:
         """What a table calls the row."""
         return f"{self.name} {self.variant}" if self.variant else self.name
+
+    def setting(self, path: str) -> Any:
+        """The value of ``model.FIELD`` or ``train.FIELD``, of fields of fields by dots."""
+        part, *fields = path.split(".")
+        value: Any = self.model.config if part == "model" else self.train
+        value = value.model_dump(mode="json") if isinstance(value, TrainSpec) else value
+        for field in fields:
+            value = value.get(field) if isinstance(value, dict) else None
+        return value
 
     @property
     def competes(self) -> bool:

@@ -25,6 +25,7 @@ _COLUMNS = {
     "group": "l",
     "p": "r",
     "\N{MINUS SIGN} published": "r",
+    "budget": "r",
     "seeds": "r",
     "params": "r",
     "FLOPs": "r",

@@ -44,10 +44,9 @@ def _overall(table: Overall) -> str:
     ]
     if any(row.provisional for row in table.rows):
         parts.append("(n): provisional, fewer than 3 seeds on a board.")
-    parts += [
-        f"Not in it: {_escaped(name)}, without a score on {_escaped(', '.join(titles))}."
-        for name, titles in sorted(table.missing.items())
-    ]
+    if table.missing:
+        left_out = [f"- {_escaped(text.left_out(table, name))}" for name in sorted(table.missing)]
+        parts += ["Not in it:", "\n".join(left_out)]
     return "\n\n".join(parts)
 
 

@@ -23,6 +23,7 @@ from seqbench.boards.comparisons import beside, compared
 from seqbench.boards.overall import overall_tables
 from seqbench.boards.published import Published
 from seqbench.boards.statistics import example_scores
+from seqbench.boards.text import settings_apart, shown_settings
 from seqbench.boards.transfer import transfer_tables
 from seqbench.result import Cost, Metric, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
@@ -209,7 +210,7 @@ def _row(group: _Group, *, superseded: bool) -> Row:
     spec = group[0].spec
     return Row(
         id=_row_id(group[0]),
-        name=_name(spec.model.name, origin.preset, origin.overrides),
+        name=_name(spec.model, origin.preset, origin.overrides),
         variant=None,
         standing=Standing.SUPERSEDED if superseded else _standing(ended_well, scored),
         model=spec.model,
@@ -263,18 +264,12 @@ def _standing(ended_well: Sequence[Result], scored: Sequence[Result]) -> Standin
     return Standing.EVALUATED if scored else Standing.FAILED
 
 
-def _name(model: str, preset: str, overrides: Mapping[str, object]) -> str:
-    """``MODEL:PRESET``, with what was set by hand in the model's config."""
-    return " ".join([f"{model}:{preset}", *_shown(overrides, "model.")])
-
-
-def _shown(overrides: Mapping[str, object], prefix: str) -> list[str]:
-    settings = ", ".join(
-        f"{path.removeprefix(prefix)}={value}"
-        for path, value in sorted(overrides.items())
-        if path.startswith(prefix)
-    )
-    return [f"({settings})"] if settings else []
+def _name(model: Component, preset: str, overrides: Mapping[str, object]) -> str:
+    """``MODEL:PRESET``, with what was set by hand in the model's config, as it stands there."""
+    values = {
+        path: model.config.get(path.removeprefix("model."), v) for path, v in overrides.items()
+    }
+    return " ".join([f"{model.name}:{preset}", *shown_settings(values, "model.")])
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -365,7 +360,10 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
 def _variant(row: Row, group: Sequence[Row]) -> list[str]:
     tuned = row.parent is not None and row.train is not None
     marks = ["fine-tuned"] if tuned else []
-    marks += _shown(row.overrides, "train.") if tuned or len(group) > 1 else []
+    if tuned:
+        marks += shown_settings(row.overrides, "train.")
+    else:
+        marks += settings_apart(row, group, "train.")
     if row.rate_change and not row.rate_change.adapted:
         marks.append("unchanged")
     if len({other.model.version for other in group}) > 1:

@@ -13,10 +13,9 @@ from rich.text import Text
 from seqbench.boards import text
 from seqbench.boards.board import Board, Leaderboard, Overall, Transfer
 
-_COLUMNS = ("rank", "model", "score", "group", "seeds", "params", "FLOPs", "train", "settings")
-_LEFT = {"model", "group", "settings"}
-_FOLDED = {"model", "settings"}
-"""Columns of words, which fold."""
+_COLUMNS = ("rank", "model", "score", "group", "budget", "seeds", "params", "train")
+_MODEL_WIDTH = 18
+_LEFT = {"model", "group"}
 
 
 def terminal(leaderboard: Leaderboard) -> Iterator[RenderableType]:
@@ -38,15 +37,24 @@ def _board(board: Board) -> Iterator[RenderableType]:
     yield _title(board.title, text.about(board))
     used = set(text.used_columns(board))
     columns = [column for column in _COLUMNS if column in used]
+    if any(row.weights_sha256 for row in board.rows):
+        columns.append("settings")  # what they were selected on
     table = _table()
     for column in columns:
         heading = text.score_heading(board) if column == "score" else column
+        least = _MODEL_WIDTH if column == "model" else None
         justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
         table.add_column(
-            Text(heading), justify=justify, overflow="fold", no_wrap=column not in _FOLDED
+            Text(heading),
+            justify=justify,
+            overflow="fold",
+            no_wrap=column != "model",
+            min_width=least,
         )
+    labels = text.short_labels(board)
     for row in board.rows:
         cells = dict(zip(text.COLUMNS, text.cells(board, row), strict=True))
+        cells["model"] = labels[row.id]
         best = "bold" if row.position == 1 else ""
         table.add_row(*(Text(cells[column]) for column in columns), style=best)
     yield table
@@ -84,8 +92,8 @@ def _overall(overall: Overall) -> Iterator[RenderableType]:
         )
     yield table
     yield Text(text.overall_note(overall), style="dim")
-    for name, titles in overall.missing.items():
-        yield Text(f"not in it: {name}, without a score on {', '.join(titles)}", style="dim")
+    for name in overall.missing:
+        yield Text(f"not in it: {text.left_out(overall, name)}", style="dim")
 
 
 def _title(title: str, about: str) -> Text:
@@ -93,4 +101,4 @@ def _title(title: str, about: str) -> Text:
 
 
 def _table() -> Table:
-    return Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    return Table(box=SIMPLE_HEAD, show_edge=False, padding=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 
 from seqbench.boards.board import (
@@ -35,6 +36,7 @@ COLUMNS = (
     "group",
     "p",
     "\N{MINUS SIGN} published",
+    "budget",
     "seeds",
     "val",
     "params",
@@ -45,6 +47,8 @@ COLUMNS = (
     "peak",
     "settings",
 )
+
+_LENGTH = ("train.epochs", "train.max_steps")
 
 PUBLISHED_COLUMNS = ("model", "score", "params", "selected on", "variant", "source")
 
@@ -82,6 +86,7 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
         letters(board.groups).get(row.id, ""),
         MISSING if row.below is None else p_value(row.below.p_adjusted),
         _minus_published(board, row),
+        _budget(row),
         _seeds(row),
         MISSING if row.val_mean is None else number(board, row.val_mean),
         MISSING if cost is None else f"{cost.parameters:,}",
@@ -92,6 +97,47 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
         amount(cost.peak_bytes if cost else None, "B"),
         _settings(row),
     )
+
+
+def short_labels(board: Board) -> dict[str, str]:
+    """``MODEL:PRESET`` of each row, by id, with what was set by hand where others have it too.
+
+    The length of training is left out: it has a column of its own.
+    """
+    labels: dict[str, str] = {}
+    for row in board.rows:
+        alike = [other for other in board.rows if other.preset_name == row.preset_name]
+        settings = settings_apart(row, alike, "model.")
+        settings += settings_apart(row, alike, "train.", _LENGTH)
+        labels[row.id] = " ".join([row.preset_name, *settings])
+    known = Counter((labels[row.id], _budget(row)) for row in board.rows)
+    return {
+        row.id: labels[row.id] if known[labels[row.id], _budget(row)] == 1 else row.label
+        for row in board.rows
+    }
+
+
+def settings_apart(
+    row: Row, rows: Sequence[Row], prefix: str, ignored: Collection[str] = ()
+) -> list[str]:
+    """The settings of a row that were made by hand and that others of these rows have otherwise."""
+    apart = {
+        path: row.setting(path)
+        for path in row.overrides
+        if path.startswith(prefix) and path not in ignored
+        if len({repr(each.setting(path)) for each in rows}) > 1
+    }
+    return shown_settings(apart, prefix)
+
+
+def shown_settings(settings: Mapping[str, object], prefix: str) -> list[str]:
+    """Settings without the part that they share, in brackets; nothing of none."""
+    shown = ", ".join(
+        f"{path.removeprefix(prefix)}={value}"
+        for path, value in sorted(settings.items())
+        if path.startswith(prefix)
+    )
+    return [f"({shown})"] if shown else []
 
 
 def used_columns(board: Board) -> list[str]:
@@ -212,7 +258,7 @@ def overall_note(table: Overall) -> str:
     """What the order of an overall table is worth."""
     parts = []
     if table.friedman_p is not None:
-        parts.append(f"Friedman's test: p = {p_value(table.friedman_p)}")
+        parts.append(f"Friedman's test: p {equals(p_value(table.friedman_p))}")
     if table.critical_difference is not None:
         parts.append(
             "Nemenyi's critical difference of mean ranks at level 0.05: "
@@ -220,7 +266,13 @@ def overall_note(table: Overall) -> str:
         )
     if table.groups:
         parts.append("models that share a letter do not differ")
-    return "; ".join(parts)
+    return "; ".join(parts) or "two models alone: no test is made"
+
+
+def left_out(table: Overall, name: str) -> str:
+    """A model that is not in an overall table, and on how many of its boards it stands."""
+    boards = len(table.boards)
+    return f"{name}, with a score on {boards - len(table.missing[name])} of the {boards} boards"
 
 
 def transfer_heading(table: Transfer) -> str:
@@ -271,6 +323,11 @@ def overall_place(row: OverallRow) -> str:
 def number(board: Board | Transfer, value: float) -> str:
     """A score: accuracy in percent, any other metric with four significant digits."""
     return f"{100 * value:.2f}" if in_percent(board) else f"{value:.4g}"
+
+
+def equals(number: str) -> str:
+    """What follows a name: ``= 0.1``, or ``< 0.1`` of a bound."""
+    return f"< {number[1:]}" if number.startswith("<") else f"= {number}"
 
 
 def p_value(p: float) -> str:
@@ -360,6 +417,16 @@ def _settings(row: Row) -> str:
         "unknown": ", selection unknown",
     }[row.weights.selection]
     return f"{Standing.EVALUATED.value}{how}"
+
+
+def _budget(row: Row) -> str:
+    """The length of training: the number of steps if that is its end, else epochs."""
+    if row.train is None:
+        return MISSING
+    steps, epochs = row.train.max_steps, row.train.epochs
+    if steps is not None:
+        return f"{steps:,} step{'s' if steps > 1 else ''}"
+    return f"{epochs} epoch{'s' if epochs > 1 else ''}"
 
 
 def _seeds(row: Row) -> str:

@@ -190,6 +190,9 @@ const COLUMNS = [
     cell: (row) => row.groups ?? "",
   }),
   said("minus_published", "\u2212 publ.", -1, "measured minus published", { optional: true, cell: publishedCell }),
+  said("budget", "budget", -1, "the length of training", {
+    value: (row) => pooled(row.train)?.max_steps ?? pooled(row.train)?.epochs,
+  }),
   said("seeds", "seeds", -1, "seeds that ended well, of all"),
   said("val", "val", null, "validation score"),
   said("parameters", "params", 1, "parameters", {
