@@ -267,7 +267,7 @@ def _override(base: dict[str, Any], overrides: Mapping[str, Any], owner: str) ->
         *parents, last = path.split(".")
         for i, part in enumerate(parents):
             at = _step(at, part, path, ".".join(parents[:i]), owner)
-        if last not in at and isinstance(at, dict) and (near := _meant(last, merged)):
+        if isinstance(at, dict) and last not in at and (near := _meant(last, merged)):
             raise UnknownNameError(
                 f"setting of {owner}", path, near, "settings are named by their whole path", near
             )

@@ -23,6 +23,9 @@ WRONG = {
     "unknown task": (("run", "smnst", "tiny-mlp"), "did you mean 'smnist'"),
     "unknown model": (("run", "tiny-sum", "tiny-mpl"), "did you mean 'tiny-mlp'"),
     "unknown preset": (("run", "tiny-sum", "tiny-mlp:larg"), "did you mean 'large'"),
+    "short name": ((*RUN, "--set", "train.lr=1e-3"), "did you mean 'train.learning_rate'"),
+    "half a path": ((*RUN, "--set", "learning_rate=1"), "did you mean 'train.learning_rate'"),
+    "a part for a value": ((*RUN, "--set", "train.schedule=cosine"), "train.schedule.kind"),
     "unknown setting": ((*RUN, "--set", "model.hiden=3"), "did you mean 'model.hidden'"),
     "wrong type": ((*RUN, "--set", "model.hidden=lots"), "model.hidden cannot be 'lots'"),
     "truth for a number": ((*RUN, "--set", "train.batch_size=true"), "expected a number"),
@@ -64,6 +67,17 @@ def test_bad_input_gets_one_message(case, seqbench, tmp_path):
     assert part in err
     assert "Traceback" not in out + err
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_a_model_that_raises_leaves_a_result(seqbench, tmp_path):
+    """With its error in one line and the traceback; the same command does it again."""
+    for _ in range(2):
+        code, out, err = seqbench("run", "tiny-sum", "tiny-raising", "--epochs", "1")
+        assert code == 2
+        assert "failed: RuntimeError: this model cannot be trained" in out
+        assert "the same command does it again" in err
+    (result,), _ = read_results(tmp_path / "runs")
+    assert result.status is Status.FAILED
 
 
 def tiny_state(hidden=8, length=16):
@@ -280,7 +294,7 @@ def test_info_shows_task_and_model(seqbench):
 def test_info_shows_the_defaults_of_a_run(seqbench):
     """Where nothing else is said, a run is of the first preset, whatever the config's own are."""
     _, out, _ = seqbench("info", "s4d")
-    assert next(line for line in out.splitlines() if "channels" in line).split()[-2] == "84"
+    assert next(line for line in out.splitlines() if "channels" in line).split()[-1] == "84"
 
 
 def test_every_training_command_takes_a_device(seqbench):

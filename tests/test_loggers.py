@@ -118,7 +118,7 @@ def test_a_missing_package_is_said_before_anything_is_trained(tmp_path, monkeypa
     monkeypatch.setattr(
         loggers.importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name)
     )
-    with pytest.raises(ConfigError, match=r'pip install "seqbench\[wandb\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "\.\[wandb\]"'):
         run(plan_of(), Place(tmp_path / "run", loggers=("wandb",)))
     with pytest.raises(UnknownNameError, match="did you mean 'wandb'"):
         run(plan_of(), Place(tmp_path / "run", loggers=("wanbd",)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from seqbench import runner
 from seqbench.errors import ConfigError, OutputError, UnknownNameError
 from seqbench.execute import Effort, run_suite, works_of
 from seqbench.resolve import resolve
@@ -123,14 +122,17 @@ def test_a_run_waits_for_every_trial_of_its_search(tmp_path, monkeypatch):
     suite = suite_of(tmp_path, SEARCH)
     trial, *_ = (w for w in works_of(suite, Place(tmp_path / "out"))[0] if w.trial)
 
-    def attempt(plan, *rest, **more):
-        if plan.spec.id == trial.id:
-            raise OutputError("no space left")
-        return runner.attempt(plan, *rest, **more)
+    def execute(self, works):
+        done = [work for work in works if not (work.trial and work.id == trial.id)]
+        lost = [OutputError("no space left")] if len(done) < len(works) else []
+        return whole(self, done) + lost
 
-    monkeypatch.setattr("seqbench.work.attempt", attempt)
+    whole = Effort.execute
+    monkeypatch.setattr(Effort, "execute", execute)
     _, errors = do(suite, tmp_path)
     assert [error.message for error in errors] == ["no space left"]
+    results, _ = read_results(tmp_path / "out")
+    assert {(r.origin.preset, r.spec.train.epochs) for r in results} == {("large", 2), ("small", 4)}
 
 
 def test_other_seeds_have_the_settings_of_the_first(tmp_path):
