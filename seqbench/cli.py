@@ -215,6 +215,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
+    from seqbench.provenance import now
     from seqbench.resolve import resolve, resolve_from
     from seqbench.result import Status, read_result
     from seqbench.runner import Place, attempt
@@ -232,8 +233,11 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         others = _neighbours(compare_with, results, directory)
         place = Place(directory, data_dir, device, threads, tuple(logger or ()))
         console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
+        started = now()
         with _interruptible(), shown(console) as progress:
             result = attempt(plan, place, progress, refusals=(SeqbenchError,))
+        if result.provenance.started_at < started:
+            console.print(report.done_before(result), highlight=False, soft_wrap=True)
         console.print(report.result_lines(result, directory), highlight=False, soft_wrap=True)
         if others and result.test:
             _compare(result, others, directory, console)
@@ -370,13 +374,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     ] = False,
 ) -> None:
     """Do all runs of a suite that have no result yet, then rank and render."""
+    from seqbench.suite import load_suite
+
+    what = load_suite(suite).only(only or ())  # before torch is imported, which takes seconds
+
     from seqbench import report
     from seqbench.estimate import estimate
     from seqbench.execute import Effort, jobs_at_once, on_ray, run_suite
     from seqbench.runner import Place
-    from seqbench.suite import load_suite
 
-    what = load_suite(suite).only(only or ())
     console = Console()
     with _results_go(output_dir or f"runs/{what.name}") as (directory, home):
         place = Place(directory, data_dir, device, what.threads, tuple(logger or ()))

@@ -80,6 +80,15 @@ def outcome(result: Result) -> str:
     return f"{which} {result.metric.name} {score.mean:.4f} \u00b1 {score.standard_error:.4f}"
 
 
+def done_before(result: Result) -> str:
+    """That a run was not done now, and when and on what it was."""
+    ran = result.provenance
+    return (
+        f"done before, at {ran.started_at} on {escape(ran.device_name)} "
+        f"({ran.device}, threads: {ran.threads})"
+    )
+
+
 def result_lines(result: Result, output_dir: Path) -> str:
     """A finished run: score, cost, where its file is."""
     lines = [escape(outcome(result))]

@@ -13,7 +13,7 @@ from seqbench.errors import ConfigError, PluginError, SeqbenchError, UnknownName
 from seqbench.from_file import add_model, model_named
 from seqbench.model import load_model
 from seqbench.resolve import resolve
-from seqbench.result import Status, read_results
+from seqbench.result import Status, read_results, write_result
 from seqbench.spec import Request
 
 SOURCE = '''
@@ -78,7 +78,15 @@ def test_a_model_in_a_file_runs_like_any_other(seqbench, here) -> None:
     assert result.spec.model.config == {"hidden": 4}
     assert result.provenance.model_plugin.distribution == "my_model.py"
     assert result.provenance.model_plugin.version == sha256
-    assert seqbench(*RUN)[1].splitlines()[-1] == out.splitlines()[-1]
+    assert "done before" not in out
+    made = result.model_copy(
+        update={"provenance": result.provenance.model_copy(update={"started_at": "2026-01-01"})}
+    )
+    write_result(made, here / "runs")
+    again = seqbench(*RUN)[1].splitlines()
+    assert again[-1] == out.splitlines()[-1]
+    assert any(line.startswith("done before, at 2026-01-01 on ") for line in again)
+    write_result(result, here / "runs")
     assert read_results(here / "runs")[0] == [result], "the same file is the same run"
 
 

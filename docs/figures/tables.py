@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqbench.boards import Leaderboard
-from seqbench.boards.board import Board, Row
-from seqbench.boards.overall import by_name
+from seqbench.boards.board import Board, Overall, Row
+from seqbench.boards.overall import by_name, overall_tables
+from seqbench.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
@@ -47,17 +48,25 @@ def filled(text: str, found: Mapping[str, str]) -> str:
 
 def tables(leaderboard: Leaderboard) -> dict[str, str]:
     """All tables, by their names."""
+    first = leaderboard.overall[0]
+    names = {model for block in load_suite("cpu-budget").runs for model in block.models}
+    of_all = [board for board in leaderboard.boards if names <= by_name(board).keys()]
+    (everybody,) = (o for o in overall_tables(of_all) if o.budget == first.budget)
     return {
-        "equal-examples": equal_examples(leaderboard),
-        "equal-examples-short": equal_examples(leaderboard, SHORT),
+        "equal-examples": equal_examples(leaderboard, first),
+        "equal-examples-short": equal_examples(leaderboard, first, SHORT),
+        "equal-examples-all-models": equal_examples(
+            leaderboard.model_copy(update={"boards": tuple(of_all)}), everybody
+        ),
         "equal-time": equal_time(leaderboard, "smnist"),
         "kernel-sizes": kernel_sizes(leaderboard, "flexconv:flextcn-2"),
     }
 
 
-def equal_examples(leaderboard: Leaderboard, shown: Sequence[str] | None = None) -> str:
-    """The models of the overall table on all boards that most of them stand on."""
-    overall = leaderboard.overall[0]
+def equal_examples(
+    leaderboard: Leaderboard, overall: Overall, shown: Sequence[str] | None = None
+) -> str:
+    """The models of an overall table on all boards that most of them stand on."""
     names = [row.name for row in overall.rows]
     boards = boards_of(leaderboard, names)
     order = shown or tuple(boards)
