@@ -716,8 +716,16 @@ def fetch(
         is_suite = name in suite_names() or name.endswith(".toml")
         of_suite = [t for block in load_suite(name).runs for t in block.tasks] if is_suite else []
         tasks += [task.partition(":")[0] for task in of_suite or [name]]
-    for task in [load_task(task) for task in dict.fromkeys(tasks)]:
-        typer.echo(task(data_dir=data_dir).fetch())
+    errors: list[SeqbenchError] = []
+    for task in dict.fromkeys(tasks):
+        try:
+            typer.echo(load_task(task)(data_dir=data_dir).fetch())
+        except SeqbenchError as error:
+            errors.append(error)
+    for each in errors:
+        _complain(each)
+    if errors:
+        raise typer.Exit(2)
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, object]:

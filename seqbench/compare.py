@@ -133,7 +133,10 @@ class Comparison:
             for path, pair in differences(getattr(one, part), getattr(other, part)).items()
         }
         if one.spec.model.name != other.spec.model.name:  # with settings of their own
-            found = {path: pair for path, pair in found.items() if None not in pair}
+            own = "spec.model.config."
+            found = {
+                k: pair for k, pair in found.items() if not k.startswith(own) or None not in pair
+            }
         return {path: pair for path, pair in found.items() if not path.startswith(_NOT_SHOWN)}
 
     @property
@@ -211,8 +214,14 @@ def compare(one: Side, other: Side) -> list[Comparison]:
         and (one.results != other.results or mine.name < theirs.name)
         and (mine.name == theirs.name or not (one.whole and other.whole))
     ]
-    pairs = [(a, b) for a, b in pairs if a.is_cut == b.is_cut] or pairs
     same_data = [(mine, theirs) for mine, theirs in pairs if mine.test_data == theirs.test_data]
+    alike = [pair for pair in same_data if pair[0].is_cut == pair[1].is_cut]
+    known = {(mine.task, mine.test_data) for mine, _ in alike}
+    same_data = [
+        pair
+        for pair in same_data
+        if pair in alike or (pair[0].task, pair[0].test_data) not in known
+    ]
     if not same_data:
         raise _nothing(one, other, pairs)
     tests = [paired_test(_scores(mine), _scores(theirs)) for mine, theirs in same_data]

@@ -53,7 +53,8 @@ class Home:
         errors: list[SeqbenchError] = []
         for folder in _FOLDERS:
             for file in files_below(self.directory, f"{folder}results"):
-                if self._known.get(file.relative) == self._stamp(file.relative):
+                stamp = self._stamp(file.relative)
+                if self._known.get(file.relative) == stamp:
                     continue
                 try:
                     self._send(file, self.directory / folder)
@@ -62,7 +63,7 @@ class Home:
                 except ResultError as error:
                     errors.append(error)
                 else:
-                    self._known[file.relative] = self._stamp(file.relative)
+                    self._known[file.relative] = stamp
         return errors
 
     def _send(self, file: File, directory: Path) -> None:

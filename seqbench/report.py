@@ -174,12 +174,18 @@ def _details(each: Comparison) -> Iterator[RenderableType]:
     costs = titled(escape(f"{title}: costs, medians over seeds"), "cost", "A", "B", "B / A")
     for name, one, other in each.costs:
         ratio = f"{other / one:.3g}" if one and other is not None else "-"
-        costs.add_row(name, *("-" if v is None else f"{v:,.4g}" for v in (one, other)), ratio)
+        costs.add_row(name, *map(_cost, (one, other)), ratio)
     yield costs
     found = titled(escape(f"{title}: what differs"), "where", "A", "B")
     for path, pair in each.differences.items():
         found.add_row(escape(path), *(escape("-" if v is None else str(v)) for v in pair))
     yield found
+
+
+def _cost(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _mean(runs: Runs) -> str:

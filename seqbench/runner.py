@@ -324,7 +324,7 @@ def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Resul
 def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsFile | Result:
     """The weights that a run has chosen, run for them where they are not there yet."""
     path = _weights_path(plan.spec, place)
-    if not path.exists():
+    if not path.exists() or existing(plan.spec, place.output_dir) is None:
         result = run(plan, place, progress)
         if result.status is not Status.OK:
             return result

@@ -173,12 +173,6 @@ class TrainSpec(Frozen):
             raise ValueError("`micro_batch_size` cannot be more than `batch_size`")
         return self
 
-    @model_validator(mode="after")
-    def _a_part_of_training(self) -> Self:
-        if self.warmup_epochs > self.epochs:
-            raise ValueError("`warmup_epochs` cannot be more than `epochs`")
-        return self
-
     @property
     def examples_at_once(self) -> int:
         """How many examples pass the network together."""

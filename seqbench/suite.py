@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tomllib
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -78,8 +80,8 @@ class Suite(Frozen):
     def only(self, names: Collection[str]) -> Self:
         """The runs of tasks and models of these names, and of ``FIELD=VALUE`` in a ``task``.
 
-        A name without a preset means the task or model with any. Of a kind that is not named, all
-        are chosen.
+        A name without a preset means the task or model with any. Of several tasks, models or
+        values of a field any is meant, and all of a kind that is not named.
 
         Raises:
             UnknownNameError: the suite has no such task, model or value of a field.
@@ -92,7 +94,11 @@ class Suite(Frozen):
             entries = [entry for block in self.runs for entry in _each(getattr(block, kind))]
             of_kind = set().union(*map(_names, entries))
             known |= of_kind
-            if wanted := of_kind & set(names):
+            by_field: dict[str, set[str]] = defaultdict(set)
+            for name in of_kind & set(names):
+                field, equals, _ = name.partition("=")
+                by_field[field if equals else ""].add(name)
+            for wanted in by_field.values():
                 runs = [
                     block.model_copy(update={kind: kept})
                     for block in runs
@@ -112,7 +118,7 @@ def _names(entry: str | Fields) -> set[str]:
     """What names a ``NAME`` or ``NAME:PRESET``: itself, and it without its preset; and fields."""
     if isinstance(entry, str):
         return {entry, entry.partition(":")[0]}
-    return {f"{field}={value}" for field, value in entry.items()}
+    return {f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in entry.items()}
 
 
 def suite_names() -> list[str]:

@@ -76,8 +76,6 @@ def test_is_frozen():
         {"learning_rate": float("nan")},
         {"learning_rate": 0},
         {"batch_size": 2.5},
-        {"epochs": 2, "warmup_epochs": 3},
-        {"warmup_epochs": 1e308},
         {"optimizer": "lion"},
         {"momentum": 0.9},
         {"schedule": {"kind": "plateau", "factor": 5}},

@@ -261,13 +261,15 @@ def test_only_some_runs_of_a_suite(names, runs):
 
 def test_only_some_configs_of_a_task():
     """Fields of tasks choose among the configs of a block, and blocks that have them."""
-    configs = ({"length": 2}, {"length": 4, "rate": 0.5})
+    configs = ({"length": 2}, {"length": 4, "rate": 0.5}, {"length": 2, "rate": 0.5, "x": True})
     blocks = Block(tasks=("a",), models=("x",), task=configs), Block(tasks=("b",), models=("x",))
     suite = Suite(name="suite", description="", seeds=(0,), runs=blocks)
     for names, chosen in [
-        (("length=2",), configs[:1]),
+        (("length=2",), configs[::2]),
         (("a", "rate=0.5"), configs[1:]),
-        (("length=2", "rate=0.5"), configs),
+        (("length=2", "rate=0.5"), configs[2:]),
+        (("length=2", "length=4"), configs),
+        (("x=true",), configs[2:]),
     ]:
         requests = requests_of(suite.only(names))
         assert [request.task_settings for request in requests] == list(chosen)

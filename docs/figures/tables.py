@@ -128,6 +128,7 @@ def boards_of(leaderboard: Leaderboard, names: Collection[str]) -> dict[str, Boa
         short(board): board
         for board in leaderboard.boards
         if board.official and board.budget == leaderboard.overall[0].budget
+        if board.task.name in TASKS
         if 2 * len(by_name(board).keys() & set(names)) > len(names)
     }
     order = sorted(boards, key=lambda title: TASKS.index(title.split()[0]))

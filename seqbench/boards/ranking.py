@@ -23,7 +23,7 @@ from seqbench.boards.comparisons import beside, compared
 from seqbench.boards.overall import overall_tables
 from seqbench.boards.published import Published
 from seqbench.boards.statistics import example_scores
-from seqbench.boards.text import settings_apart, shown_settings
+from seqbench.boards.text import marks_of, settings_apart, shown_settings
 from seqbench.boards.transfer import transfer_tables
 from seqbench.result import Cost, Metric, Result, Score, Status, Weights
 from seqbench.spec import Component, RunSpec, canonical_json
@@ -364,13 +364,9 @@ def _variant(row: Row, group: Sequence[Row]) -> list[str]:
         marks += shown_settings(row.overrides, "train.")
     else:
         marks += settings_apart(row, group, "train.")
-    if row.rate_change and not row.rate_change.adapted:
-        marks.append("unchanged")
     if len({other.model.version for other in group}) > 1:
         marks.append(f"v{row.model.version}")
-    if row.weights_sha256:
-        marks.append(f"weights {row.weights_sha256[:8]}")
-    return marks
+    return marks + marks_of(row)
 
 
 def _ordered(board: Board, rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -109,12 +109,19 @@ def short_labels(board: Board) -> dict[str, str]:
         alike = [other for other in board.rows if other.preset_name == row.preset_name]
         settings = settings_apart(row, alike, "model.")
         settings += settings_apart(row, alike, "train.", _LENGTH)
-        labels[row.id] = " ".join([row.preset_name, *settings])
+        tuned = ["fine-tuned"] if row.parent and row.train else []
+        labels[row.id] = " ".join([row.preset_name, *tuned, *settings, *marks_of(row)])
     known = Counter((labels[row.id], _budget(row)) for row in board.rows)
     return {
         row.id: labels[row.id] if known[labels[row.id], _budget(row)] == 1 else row.label
         for row in board.rows
     }
+
+
+def marks_of(row: Row) -> list[str]:
+    """What a row is besides its settings: of a network at another rate, or of other weights."""
+    marks = ["unchanged"] if row.rate_change and not row.rate_change.adapted else []
+    return marks + ([f"weights {row.weights_sha256[:8]}"] if row.weights_sha256 else [])
 
 
 def settings_apart(
@@ -266,7 +273,7 @@ def overall_note(table: Overall) -> str:
         )
     if table.groups:
         parts.append("models that share a letter do not differ")
-    return "; ".join(parts) or "two models alone: no test is made"
+    return "; ".join(parts) or "Of two models alone nothing is claimed"
 
 
 def left_out(table: Overall, name: str) -> str:

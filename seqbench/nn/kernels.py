@@ -67,14 +67,15 @@ class Siren(KernelNet):
         widths = [dim] + [hidden_channels] * (layers - 1)
         pairs = [*pairwise(widths), (hidden_channels, out_channels)]
         if normed:
-            *hidden, self.output = (_normed_linear(*pair) for pair in pairs)
+            *hidden, output = (_normed_linear(*pair) for pair in pairs)
         else:
-            *hidden, self.output = (nn.Linear(*pair) for pair in pairs)
-            for linear in [*hidden[1:], self.output]:
+            *hidden, output = (nn.Linear(*pair) for pair in pairs)
+            for linear in [*hidden[1:], output]:
                 bound = math.sqrt(6 / hidden_channels) / omega_0
                 nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.uniform_(hidden[0].weight, -1 / dim, 1 / dim)
-        self.hidden = nn.ModuleList(hidden)
+        # in this order: that of parameters decides the order of sums over all gradients
+        self.hidden, self.output = nn.ModuleList(hidden), output
 
     def features(self, positions: Float[Tensor, "tap dim"]) -> Float[Tensor, "tap hidden"]:
         """The last hidden layer at each position."""

@@ -156,17 +156,14 @@ def check_searches(results: Results, trials: Results) -> Iterator[Found]:
             found = f"{len(tried)} of {len(result.origin.trials)} trials"
             yield path, warning("origin.trials", found, "all of them, below trials/results")
             continue
-        if other := {t.data.fit_sha256 for t in tried if t.data} - _fit_of(result):
+        fit = {trial.data.fit_sha256 for trial in tried if trial.data}
+        if result.data and (other := fit - {result.data.fit_sha256}):
             yield path, Problem("origin.trials", f"trials on other data, {min(other)}", "the run's")
         best = max(tried, key=_merit)
         as_best = best.spec.model_copy(update={"seed": result.spec.seed})
         if as_best != result.spec:
             expected = f"the settings of {best.id}, the best trial by validation"
             yield path, Problem("origin.trials", "other settings", expected)
-
-
-def _fit_of(result: Result) -> set[str]:
-    return {result.data.fit_sha256} if result.data else set()
 
 
 def _merit(trial: Result) -> float:

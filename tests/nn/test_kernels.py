@@ -76,6 +76,13 @@ def test_siren_starts_as_the_authors_code_does() -> None:
         assert linear.bias.abs().max().item() == pytest.approx(1.0, rel=0.02)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_layers_parameters_come_last(kind: type[KernelNet]) -> None:
+    """Their order decides bits, by the norm of all gradients, and what checkpoints mean."""
+    names = [name.partition(".")[0] for name, _ in network(kind, 1).named_parameters()]
+    assert names.index("output") == len(names) - names.count("output")
+
+
 @pytest.mark.parametrize("dim", [1, 2])
 def test_a_siren_without_weight_norm_starts_as_flexconvs_does(dim: int) -> None:
     """U(-1, 1) / dim first, then U(-1, 1) sqrt(6 / hidden) / omega_0; biases U / sqrt(fan in)."""
