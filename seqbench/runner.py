@@ -324,6 +324,8 @@ def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Resul
 def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsFile | Result:
     """The weights that a run has chosen, run for them where they are not there yet."""
     path = _weights_path(plan.spec, place)
+    if path.exists():
+        _own_weights(path, plan)
     if not path.exists() or existing(plan.spec, place.output_dir) is None:
         result = run(plan, place, progress)
         if result.status is not Status.OK:
@@ -332,6 +334,10 @@ def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsF
         with sitting(place.output_dir, plan.spec, plan.origin) as seat:
             if bad := _trained_again(plan, place, progress, seat):
                 return bad
+    return _own_weights(path, plan)
+
+
+def _own_weights(path: Path, plan: Plan) -> WeightsFile:
     file = read_weights(path)
     if file.weights.run != plan.spec.id:
         raise ConfigError(
