@@ -35,12 +35,12 @@ def spec_of(monkeypatch, tmp_path):
     (tmp_path / "runs").symlink_to(ROOT / "leaderboards")
     monkeypatch.chdir(tmp_path)
 
-    def run(plan, *_):
+    def run(plan, *_, **__):
         raise Understood(plan.spec)
 
     def call(command, sha256=None):
-        monkeypatch.setattr(runner, "run", run)
-        monkeypatch.setattr(runner, "run_evaluation", run)
+        for name in ("run", "attempt", "run_evaluation"):
+            monkeypatch.setattr(runner, name, run)
         file = SimpleNamespace(sha256=sha256)
         monkeypatch.setattr("seqbench.weights.read_weights", lambda _: file)
         program, *words = shlex.split(command)
