@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 
 def titled(title: str, *columns: str, whole: Collection[str] = ()) -> Table:
     """An empty table that folds what is too wide, but for the columns that stay whole."""
-    style = {"title_justify": "left", "title_style": "bold", "padding": (0, 1, 0, 0)}
-    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, **style)  # type: ignore[arg-type]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     return table

@@ -325,11 +325,12 @@ def _weights_of(plan: Plan, place: Place, progress: Progress | None) -> WeightsF
     """The weights that a run has chosen, run for them where they are not there yet."""
     path = _weights_path(plan.spec, place)
     if path.exists():
-        _own_weights(path, plan)
-    if not path.exists() or existing(plan.spec, place.output_dir) is None:
-        result = run(plan, place, progress)
-        if result.status is not Status.OK:
-            return result
+        file = _own_weights(path, plan)
+        if existing(plan.spec, place.output_dir):
+            return file
+    result = run(plan, place, progress)
+    if result.status is not Status.OK:
+        return result
     if not path.exists():  # its Result was kept without them: train again, and test nothing
         with sitting(place.output_dir, plan.spec, plan.origin) as seat:
             if bad := _trained_again(plan, place, progress, seat):
