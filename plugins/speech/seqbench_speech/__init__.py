@@ -13,8 +13,11 @@ try:
 except ModuleNotFoundError:  # it is not there, which is said already
     raise
 except (ImportError, OSError, RuntimeError) as error:
+    cause: BaseException = error
+    while cause.__cause__:  # torch wraps what the linker says
+        cause = cause.__cause__
     raise PluginError(
         f"torchaudio {version('torchaudio')} does not load beside torch {torch.__version__}: "
-        f"{str(error).splitlines()[0]}",
-        "both must be of one release: pip install 'torch==2.11.*' 'torchaudio==2.11.*'",
+        f"{str(cause).splitlines()[0]}",
+        "these two do: pip install 'torch==2.11.*' 'torchaudio==2.11.0'",
     ) from error
