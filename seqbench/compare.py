@@ -57,9 +57,8 @@ class Runs:
 
     @property
     def is_cut(self) -> bool:
-        """Whether training ended after a number of steps, as on boards of step budgets."""
-        train = self.first.spec.train
-        return train is not None and train.max_steps is not None
+        """Whether training had a budget of steps: they stand on boards of their own."""
+        return any(result.is_cut for result in self.results)
 
     @property
     def task_name(self) -> str:

@@ -269,6 +269,16 @@ class Result(Frozen):
         """Where the file stands below the results of a directory; the same for the same spec."""
         return result_path(self.spec)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether training had a budget of steps (protocol, rule 6), and was no whole one.
+
+        Budgets in seconds are converted into ``max_steps`` before a run, so that field tells the
+        two apart, unless it is a published recipe that counts in steps.
+        """
+        counted = any(train.max_steps is not None for train in self.spec.trainings)
+        return counted and self.origin.settings != "published"
+
     def sealed(self) -> Self:
         """The same result with its ``digest``."""
         return self.model_copy(update={"digest": self.compute_digest()})

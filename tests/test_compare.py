@@ -109,6 +109,18 @@ def test_the_best_training_by_validation_stands_for_a_model(tmp_path):
     assert found.one.first.spec.train.weight_decay == 0.1
 
 
+@pytest.mark.parametrize("settings", ["custom", "published"])
+def test_step_budgets_are_compared_among_themselves(settings, tmp_path):
+    """But a published recipe that counts in steps is a whole training, as on the leaderboard."""
+    cut = {"spec__train__max_steps": 500, "origin__settings": settings}
+    one = side_of(tmp_path, result_of((0, 30)), result_of((0, 40), val=0.8, **cut), name="lstm")
+    other = side_of(tmp_path, result_of((0, 20), model="gru"), name="gru")
+    assert [pair.one.mean for pair in compare(one, other)] == [0.9]
+    other = side_of(tmp_path / "cut", result_of((0, 20), model="gru", **cut), name="gru")
+    expected = 0.9 if settings == "published" else 1 - 40 / 300
+    assert [pair.one.mean for pair in compare(one, other)] == [pytest.approx(expected)]
+
+
 def test_two_directories_are_compared_model_by_model(tmp_path):
     """As before and after a change; what only one has, or is the same file in both, is left out."""
     same = result_of((0, 40), model="rnn")

@@ -183,13 +183,8 @@ def _seen(result: Result) -> _Data:
 
 
 def _budget(group: _Group) -> Budget:
-    """Whether the training is a whole one or cut at a number of steps.
-
-    Budgets in seconds are converted into ``max_steps`` before a run (protocol, rule 6), so that
-    field tells the two apart, unless it is a published recipe that counts in steps.
-    """
-    cut = any(train.max_steps is not None for train in group[0].spec.trainings)
-    return "steps" if cut and _settings(group) != "published" else "full"
+    """Whether the training is a whole one or cut at a number of steps."""
+    return "steps" if any(run.is_cut for run in _scored(group) or group) else "full"
 
 
 def _settings(group: _Group) -> Settings:
