@@ -238,16 +238,17 @@ def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
     """What would run, a row for all seeds, with what a run takes; then all of it together."""
     from seqbench.boards.text import amount, duration
 
-    columns = ("task", "model", "settings", "epochs", "steps", "seeds", "state")
-    measured = ("a step", "a run", "memory")
-    whole = {"model", "epochs", "steps", *measured}
-    table = titled("what would run", *columns, *measured, whole=whole)
+    columns = ("task", "model", "settings", "seeds", "steps", "a step", "a run", "memory")
+    table = titled("what would run", *columns, whole={*columns} - {"task", "settings", "seeds"})
+    table.padding = 0
+    for column, least in zip(table.columns, (11, 0, 9, 9), strict=False):
+        column.min_width = least or None
     rows: dict[str, list[Item]] = defaultdict(list)
     for item in found.items:
         spec = item.work.plan.spec.at_seed(0)
         rows[f"{item.work.trial} {canonical_json(spec)}"].append(item)
     for items in rows.values():
-        table.add_row(*map(escape, _row(items)))
+        table.add_row(*map(escape, _row(items, found.items)))
     yield table
     left, lost = found.missing, [i for i in found.missing if isinstance(i.measured, str)]
     if not left:
@@ -265,8 +266,8 @@ def estimate_parts(found: Estimate) -> Iterator[RenderableType]:
     )
 
 
-def _row(items: Sequence[Item]) -> Iterator[str]:
-    """A run or trial with all its seeds."""
+def _row(items: Sequence[Item], every: Sequence[Item]) -> Iterator[str]:
+    """A run or trial with all its seeds; what a run takes is of the seed that takes longest."""
     from seqbench.boards.text import amount, duration
 
     first = next((item for item in items if item.measured), items[0])
@@ -274,19 +275,43 @@ def _row(items: Sequence[Item]) -> Iterator[str]:
     train = plan.spec.train
     yield f"{plan.spec.task.title}{plan.spec.origin_title}"
     yield f"{plan.spec.model.name}:{plan.origin.preset}"
-    overrides = ", ".join(f"{path}={value}" for path, value in plan.origin.overrides.items())
-    yield f"trial: {overrides}" if first.work.trial else plan.origin.settings
-    yield str(train.epochs) if train else "-"
+    settings = _tried(first, every) if first.work.trial else plan.origin.settings
+    yield f"{settings}, {train.epochs} epochs" if train else settings
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for item in items:
+        seeds[item.state].append(item.work.plan.spec.seed)
+    yield ", ".join(f"{_numbers(of)} {state}" for state, of in seeds.items())
     yield f"{clock.total_steps:,}" if clock else "-"
-    yield ", ".join(str(item.work.plan.spec.seed) for item in items)
-    states = [item.state for item in items]
-    yield ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     if isinstance(first.measured, str):
         yield from (first.measured, "-", "-")
         return
     yield duration(first.measured.step_seconds if first.measured else None)
-    yield duration(first.seconds)
+    yield duration(max((item.seconds for item in items if item.seconds), default=None))
     yield amount(first.measured.peak_bytes if first.measured else None, "B")
+
+
+def _tried(trial: Item, every: Iterable[Item]) -> str:
+    """What a trial sets that not all trials of the model on the task set alike."""
+    plan = trial.work.plan
+    beside = [
+        other.work.plan.origin.overrides
+        for other in every
+        if other.work.trial
+        and other.work.plan.spec.task == plan.spec.task
+        and other.work.plan.spec.model.name == plan.spec.model.name
+        and other.work.plan.origin.preset == plan.origin.preset
+    ]
+    own = plan.origin.overrides.items()
+    apart = [(path, value) for path, value in own if any(b.get(path) != value for b in beside)]
+    return "trial: " + ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in apart)
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """``0-2`` where they follow each other, else each."""
+    first, last = min(numbers), max(numbers)
+    if len(numbers) > 2 and sorted(numbers) == list(range(first, last + 1)):
+        return f"{first}-{last}"
+    return " ".join(map(str, sorted(numbers)))
 
 
 def status_parts(found: DirectoryStatus, *, every: bool = False) -> Iterator[RenderableType]:

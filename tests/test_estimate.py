@@ -203,9 +203,9 @@ def test_what_a_suite_cannot_name(tmp_path):
         estimate.estimate(suite, effort_in(tmp_path))
 
 
-def command(tmp_path, capsys, monkeypatch, *arguments):
+def command(tmp_path, capsys, monkeypatch, *arguments, columns=200):
     """Exit code and output of a dry run in an empty directory."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", str(columns))
     suite = tmp_path / "tiny.toml"
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
@@ -222,10 +222,23 @@ def test_the_command_lists_and_estimates(tmp_path, capsys, monkeypatch):
     code, out, _ = command(tmp_path, capsys, monkeypatch, "--jobs", "2")
     assert code == 0
     row = next(line for line in out.splitlines() if "tiny-mlp:small" in line)
-    for cell in ("tiny-sum (length=16)", "custom", " 3 ", " 24 ", " 0, 1 ", "2 to do", "MB"):
+    for cell in ("tiny-sum (length=16)", "custom, 3 epochs", " 24 ", " 0 1 to do", "MB"):
         assert cell in row
     assert "2 of 2 runs to do: about" in out
     assert "This is an estimate" in out
+
+
+def test_the_command_fits_a_terminal(tmp_path, capsys, monkeypatch):
+    """A trial says what it tries and no more; cells are not folded into columns of letters."""
+    tried = 'search = { "train.learning_rate" = [1e-3, 1e-2] }\nseeds = [0, 1, 2]'
+    suite_of(tmp_path, SUITE.replace("seeds = [0, 1]", tried))
+    code, out, _ = command(tmp_path, capsys, monkeypatch, "--jobs", "2", columns=80)
+    assert code == 0
+    table = out.partition("5 of 5 runs to do")[0].splitlines()
+    assert len(table) < 15
+    assert max(len(line.rstrip()) for line in table) <= 80
+    assert "epochs=3" not in out
+    assert "0-2 to do" in out
 
 
 def test_the_command_names_a_broken_plugin(tmp_path, capsys, monkeypatch, install_plugin):
