@@ -23,6 +23,9 @@ from seqbench.result import Packed, Result
 LEVEL = 0.05
 
 EXACT = "exact sign-flip test"
+FINEST = 100
+"""Scores per example that are multiples of 1/q, q up to this, are counted as whole numbers."""
+
 DRAWS = 9_999
 REPLICATES = 1_000
 SAMPLED = f"sign-flip test with {DRAWS:,} draws"
@@ -84,9 +87,9 @@ def paired_test(one: npt.ArrayLike, other: npt.ArrayLike) -> PairedTest:
 
     Each example's scores are averaged over the seeds of either side. If the sides could be
     exchanged, either sign of an example's difference is equally likely: the p value is the chance
-    of a mean difference at least as far from zero. For scores of 0 and 1 it is exact. For others
-    the signs are drawn, always the same ones, and p = (1 + count) / (1 + draws), which keeps the
-    level exactly.
+    of a mean difference at least as far from zero. For scores of 0 and 1, and for shares of a
+    small number of answers, it is exact. For others the signs are drawn, always the same ones, and
+    p = (1 + count) / (1 + draws), which keeps the level exactly.
 
     With one seed each, scores of 0 and 1 can be exchanged if their means are equal, and this is
     McNemar's exact test. With more seeds that asks for more than equal means (with different
@@ -107,17 +110,30 @@ def paired_test(one: npt.ArrayLike, other: npt.ArrayLike) -> PairedTest:
             "compare results on the same test data",
         )
     n = ours.shape[1]
-    if _binary(ours) and _binary(theirs):
+    parts = _parts(ours, theirs)
+    if parts:
         common = math.lcm(len(ours), len(theirs))
-        counts = ours.sum(axis=0, dtype=np.int64), theirs.sum(axis=0, dtype=np.int64)
-        scaled = counts[0] * (common // len(ours)) - counts[1] * (common // len(theirs))
-        return PairedTest(EXACT, n, int(scaled.sum()) / (common * n), _exact_p(scaled))
+        sums = [
+            np.rint(parts * side.astype(np.float64)).sum(axis=0) * (common // len(side))
+            for side in (ours, theirs)
+        ]
+        scaled = (sums[0] - sums[1]).astype(np.int64)
+        difference = int(scaled.sum()) / (parts * common * n)
+        return PairedTest(EXACT, n, difference, _exact_p(scaled))
     differences = ours.mean(axis=0, dtype=np.float64) - theirs.mean(axis=0, dtype=np.float64)
     return PairedTest(SAMPLED, n, math.fsum(differences) / n, _sampled_p(differences))
 
 
-def _binary(scores: Array) -> bool:
-    return scores.dtype == np.bool_ or bool(np.all((scores == 0) | (scores == 1)))
+def _parts(*sides: Array) -> int | None:
+    """The smallest q up to ``FINEST`` of which all scores, from 0 to 1, are multiples of 1/q."""
+    values = np.unique(np.concatenate([side.ravel().astype(np.float64) for side in sides]))
+    if values[0] < 0.0 or values[-1] > 1.0 or len(values) > FINEST + 1:
+        return None
+    for parts in range(1, FINEST + 1):
+        scaled = parts * values
+        if np.all(np.abs(scaled - np.rint(scaled)) < 1e-5):  # float32 has 6e-6 of FINEST
+            return parts
+    return None
 
 
 def _exact_p(differences: Array) -> float:
@@ -271,6 +287,10 @@ def _patterns(scores: Array) -> tuple[Array, Array]:
     counts = np.bincount((1 << bits) @ scores.astype(np.int64))
     codes = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     return (codes[:, None] >> bits & 1).astype(np.float64), counts[codes]
+
+
+def _binary(scores: Array) -> bool:
+    return scores.dtype == np.bool_ or bool(np.all((scores == 0) | (scores == 1)))
 
 
 def _steady(value: float) -> float:

@@ -60,32 +60,36 @@ def test_the_smallest_p_has_all_its_digits(n):
     assert paired_test(*right_and_wrong(5, n, 0, 5)).p == pytest.approx(2.0 ** (1 - n), rel=1e-9)
 
 
-SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 10)).flatmap(
-    lambda sizes: st.tuples(
-        *(
-            st.lists(
-                st.lists(st.sampled_from([0.0, 1.0]), min_size=sizes[2], max_size=sizes[2]),
-                min_size=seeds,
-                max_size=seeds,
-            )
-            for seeds in sizes[:2]
-        )
-    )
-)
+def sides_of(*scores):
+    """Two sides of up to four seeds and ten examples with such scores."""
+    sizes = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 10))
+
+    def side(seeds, examples):
+        row = st.lists(st.sampled_from(scores), min_size=examples, max_size=examples)
+        return st.lists(row, min_size=seeds, max_size=seeds)
+
+    return sizes.flatmap(lambda size: st.tuples(side(size[0], size[2]), side(size[1], size[2])))
+
+
+SIDES = sides_of(0.0, 1.0)
 
 
 @law
-@given(SIDES)
-def test_with_several_seeds_it_is_the_share_of_all_sign_flips(sides):
-    """Counted one by one, in whole numbers; the sides may have different numbers of seeds."""
-    one, other = (np.array(side, int) for side in sides)
+@given(SIDES | sides_of(0.0, 0.25, 0.5, 1.0) | sides_of(*(share / 30 for share in range(31))))
+def test_it_is_the_share_of_all_sign_flips(sides):
+    """Counted one by one, in whole numbers; the sides may have different numbers of seeds.
+
+    Scores are right or wrong, or the share that is right of several answers.
+    """
+    one, other = (np.rint(60 * np.array(side)).astype(int) for side in sides)
     differences = one.sum(axis=0) * len(other) - other.sum(axis=0) * len(one)
     n = len(differences)
     flips = np.array(list(itertools.product([1, -1], repeat=n)))
     expected = np.mean(np.abs(flips @ differences) >= abs(differences.sum()))
-    test = paired_test(*sides)
+    test = paired_test(*(np.array(side, np.float32) for side in sides))
+    assert test.test == EXACT
     assert test.p == pytest.approx(expected, rel=1e-9)
-    assert test.difference == pytest.approx(differences.sum() / (n * len(one) * len(other)))
+    assert test.difference == pytest.approx(differences.sum() / (60 * n * len(one) * len(other)))
     assert test.n == n
 
 
@@ -128,10 +132,10 @@ def test_other_scores_have_drawn_signs():
 
 
 def test_drawn_signs_agree_with_the_exact_test():
-    """Scores of 0 and 1, and the same ones divided by three."""
+    """Scores of 0 and 1, and the same ones as multiples of what is no fraction."""
     generator = np.random.default_rng(2)
     one, other = (generator.random((3, 500)) < share for share in (0.85, 0.81))
-    exact, drawn = paired_test(one, other), paired_test(one / 3.0, other / 3.0)
+    exact, drawn = paired_test(one, other), paired_test(one / np.pi, other / np.pi)
     assert 0.01 < exact.p < 0.2
     assert drawn.p == pytest.approx(exact.p, abs=0.01)
 
