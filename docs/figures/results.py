@@ -1,6 +1,6 @@
 """Draw the figures of results.md from the committed leaderboard; needs matplotlib.
 
-Shown are the boards and models of its first overall table.
+Ranked are the boards of cpu-budget that most of its models have all been on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from tables import load, relative_times
+from tables import load, of_suite, ranked, relative_times
 
 from seqbench.boards.board import Board, Overall
 from seqbench.boards.overall import by_name
@@ -28,11 +28,10 @@ def main() -> None:
             "svg.hashsalt": "seqbench",
         }
     )
-    leaderboard = load()
-    overall = leaderboard.overall[0]
-    boards = [board for board in leaderboard.boards if board.title in overall.boards]
+    every = of_suite(load())
+    overall, boards = ranked(every)
     names = [row.name for row in overall.rows]
-    save(scores(boards, names), "results-scores")
+    save(scores([*every.values()], names), "results-scores")
     save(costs(boards, overall), "results-costs")
 
 
@@ -51,6 +50,8 @@ def scores(boards: Sequence[Board], names: Sequence[str]) -> Figure:
         percent = 100 if board.metric.name == "accuracy" else 1
         rows = by_name(board)
         for place, name in enumerate(names):
+            if name not in rows:
+                continue
             row = rows[name]
             seeds = [percent * score.test for score in row.scores]
             axis.plot(seeds, [place] * len(seeds), "|", c="0.6", ms=9)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqbench.boards import Leaderboard
-from seqbench.boards.board import Board, Overall, Row
+from seqbench.boards.board import Board, Overall, Row, Standing
 from seqbench.boards.overall import by_name, overall_tables
 from seqbench.suite import load_suite
 
@@ -48,42 +48,61 @@ def filled(text: str, found: Mapping[str, str]) -> str:
 
 def tables(leaderboard: Leaderboard) -> dict[str, str]:
     """All tables, by their names."""
-    first = leaderboard.overall[0]
-    names = {model for block in load_suite("cpu-budget").runs for model in block.models}
-    of_all = [board for board in leaderboard.boards if names <= by_name(board).keys()]
-    (everybody,) = (o for o in overall_tables(of_all) if o.budget == first.budget)
+    boards = of_suite(leaderboard)
     return {
-        "equal-examples": equal_examples(leaderboard, first),
-        "equal-examples-short": equal_examples(leaderboard, first, SHORT),
-        "equal-examples-all-models": equal_examples(
-            leaderboard.model_copy(update={"boards": tuple(of_all)}), everybody
-        ),
+        "equal-examples": equal_examples(boards),
+        "equal-examples-short": equal_examples(boards, SHORT),
         "equal-time": equal_time(leaderboard, "smnist"),
-        "kernel-sizes": kernel_sizes(leaderboard, "flexconv:flextcn-2"),
+        "kernel-sizes": kernel_sizes(boards, "flexconv:flextcn-2"),
     }
 
 
-def equal_examples(
-    leaderboard: Leaderboard, overall: Overall, shown: Sequence[str] | None = None
-) -> str:
-    """The models of an overall table on all boards that most of them stand on."""
-    names = [row.name for row in overall.rows]
-    boards = boards_of(leaderboard, names)
+def of_suite(leaderboard: Leaderboard) -> dict[str, Board]:
+    """The boards of cpu-budget with the rows that were trained as it says, at all seeds."""
+    runs = load_suite("cpu-budget").runs
+    epochs = {task: block.set["train.epochs"] for block in runs for task in block.tasks}
+    found = {}
+    for board in leaderboard.boards:
+        if board.official and board.budget == "full" and board.task.name in epochs:
+            rows = [
+                row
+                for row in board.rows
+                if row.standing is Standing.RANKED and row.train.epochs == epochs[board.task.name]
+            ]
+            found[short(board)] = board.model_copy(update={"rows": tuple(rows)})
+    order = sorted(found, key=lambda title: TASKS.index(title.split()[0]))
+    return {title: found[title] for title in order if found[title].rows}
+
+
+def ranked(boards: Mapping[str, Board]) -> tuple[Overall, list[Board]]:
+    """The overall table of these boards, and which of them it is over."""
+    (overall,) = overall_tables(list(boards.values()))
+    return overall, [board for board in boards.values() if board.title in overall.boards]
+
+
+def equal_examples(boards: Mapping[str, Board], shown: Sequence[str] | None = None) -> str:
+    """Every model on every board; those that have not been on all that are ranked come last."""
+    overall, compared = ranked(boards)
+    places = {row.name: row for row in overall.rows}
+    names = [
+        *places,
+        *sorted({name for board in boards.values() for name in by_name(board)} - {*places}),
+    ]
     order = shown or tuple(boards)
-    times = relative_times(
-        [board for board in boards.values() if board.title in overall.boards], names
-    )
+    times = relative_times(compared, [*places])
     columns = [scores(boards[title], names) for title in order]
-    heading = ("model", f"mean rank of {len(overall.boards)}", *order, "time")
+    heading = ("model", f"mean rank of {len(compared)}", *order, "time")
     first = min(row.mean_rank for row in overall.rows)
     lines = [
         (
-            f"`{row.name}`",
-            marked(f"{row.mean_rank:.2f}", best=row.mean_rank == first),
+            f"`{name}`",
+            marked(f"{places[name].mean_rank:.2f}", best=places[name].mean_rank == first)
+            if name in places
+            else "-",
             *cells,
-            f"{times[row.name]:.2f}",
+            f"{times[name]:.2f}" if name in places else "-",
         )
-        for row, cells in zip(overall.rows, zip(*columns, strict=True), strict=True)
+        for name, cells in zip(names, zip(*columns, strict=True), strict=True)
     ]
     return markdown(heading, lines)
 
@@ -104,13 +123,11 @@ def equal_time(leaderboard: Leaderboard, task: str) -> str:
     return markdown(("model", "steps", "images seen", "test accuracy"), lines)
 
 
-def kernel_sizes(leaderboard: Leaderboard, name: str) -> str:
+def kernel_sizes(boards: Mapping[str, Board], name: str) -> str:
     """The learned sizes of a model's convolutions in steps, means over seeds."""
-    names = [row.name for row in leaderboard.overall[0].rows]
     lines = []
-    for title, board in boards_of(leaderboard, names).items():
-        row = by_name(board)[name]
-        learned = [sizes(run) for run in row.runs]
+    for title, board in boards.items():
+        learned = [sizes(run) for run in by_name(board)[name].runs]
         means = [f"{statistics.fmean(each):.0f}" for each in zip(*learned, strict=True)]
         lines.append((title, *means))
     return markdown(("board", *(f"convolution {n + 1}" for n in range(len(means)))), lines)
@@ -120,19 +137,6 @@ def sizes(run: str) -> list[float]:
     """Those of a run's kernels at the epoch that was chosen."""
     (path,) = (ROOT / "leaderboards" / "results").glob(f"*/*-{run}.json")
     return json.loads(path.read_bytes())["learned"]["kernel_size"]
-
-
-def boards_of(leaderboard: Leaderboard, names: Collection[str]) -> dict[str, Board]:
-    """The boards of equal examples that most of these models stand on, in the order of TASKS."""
-    boards = {
-        short(board): board
-        for board in leaderboard.boards
-        if board.official and board.budget == leaderboard.overall[0].budget
-        if board.task.name in TASKS
-        if 2 * len(by_name(board).keys() & set(names)) > len(names)
-    }
-    order = sorted(boards, key=lambda title: TASKS.index(title.split()[0]))
-    return {title: boards[title] for title in order}
 
 
 def short(board: Board) -> str:
