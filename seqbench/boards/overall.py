@@ -128,13 +128,21 @@ def _groups(
 
 
 def by_name(board: Board) -> dict[str, Row]:
-    """The competing row of each model and preset; of several, the one best by validation."""
+    """The competing row of each model and preset.
+
+    Of several the one best by validation, of those with seeds enough for a rank if there are any.
+    """
     sign = -1 if board.metric.higher_is_better else 1
     best: dict[str, Row] = {}
     competing = [row for row in board.rows if row.competes]
     for row in sorted(
         competing,
-        key=lambda row: (row.val_mean is None, sign * (row.val_mean or 0.0), row.label),
+        key=lambda row: (
+            row.standing is Standing.PROVISIONAL,
+            row.val_mean is None,
+            sign * (row.val_mean or 0.0),
+            row.label,
+        ),
     ):
         best.setdefault(row.preset_name, row)
     return best

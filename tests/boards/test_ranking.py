@@ -423,6 +423,24 @@ def test_the_largest_complete_set_need_not_be_what_two_models_share():
     assert len(overall.rows) == 3
 
 
+def test_a_row_of_one_seed_does_not_stand_for_a_model_that_has_one_of_three():
+    """However good it is; where there is no other it does, and says so."""
+    results = [
+        result
+        for task in ("t1", "t2")
+        for model in ("a", "b", "c")
+        for result in seeds([0.6 - 0.1 * (model == "c")] * 3, task=task, model=model)
+    ]
+    lucky = seeds([0.9], task="t1", model="c", train=TrainSpec(epochs=7))
+    (overall,) = rank([*results, *lucky]).overall
+    assert {row.name[0]: row.ranks for row in overall.rows}["c"] == (3, 3)
+    assert not any(row.provisional for row in overall.rows)
+    alone = [r for r in results if (r.spec.task.name, r.spec.model.name) != ("t1", "c")]
+    (overall,) = rank([*alone, *lucky]).overall
+    assert {row.name[0]: row.ranks for row in overall.rows}["c"] == (1, 3)
+    assert [row.name[0] for row in overall.rows if row.provisional] == ["c"]
+
+
 def test_equal_scores_share_their_mean_rank_overall():
     """As Friedman's test has it, so that every board gives the same sum of ranks."""
     (overall,) = overall_of(

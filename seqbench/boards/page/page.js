@@ -1193,7 +1193,7 @@ function lengthSections() {
           h(
             "p",
             { class: "about" },
-            "Of several rows of a model and preset at one length, the one best by validation.",
+            "Of several rows of a model and preset at one length, the one best by validation, of those with three seeds if there are any.",
           ),
           plot.element,
         ),
@@ -1233,15 +1233,19 @@ function lengthPlot(group) {
   };
 }
 
-/** One row a length: of several, the one best by validation, as in the overall table. */
+/** One row a length, as in the overall table: the best by validation, provisional ones last. */
 function bestByLength(rows) {
+  const last = (row) => Number(row.standing === "provisional");
   const lengths = Map.groupBy(rows, (row) => row.board.task.config.length);
   return [...lengths.entries()]
     .sort(([a], [b]) => a - b)
     .map(
       ([, group]) =>
         group.toSorted(
-          (a, b) => (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) || a.order - b.order,
+          (a, b) =>
+            last(a) - last(b) ||
+            (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) ||
+            a.order - b.order,
         )[0],
     );
 }
