@@ -84,12 +84,10 @@ def equal_examples(boards: Mapping[str, Board], shown: Sequence[str] | None = No
     """Every model on every board; those that have not been on all that are ranked come last."""
     overall, compared = ranked(boards)
     places = {row.name: row for row in overall.rows}
-    names = [
-        *places,
-        *sorted({name for board in boards.values() for name in by_name(board)} - {*places}),
-    ]
+    everybody = {name for board in boards.values() for name in by_name(board)}
+    names = [*places, *sorted(everybody - places.keys())]
     order = shown or tuple(boards)
-    times = relative_times(compared, [*places])
+    times = relative_times(compared, list(places))
     columns = [scores(boards[title], names) for title in order]
     heading = ("model", f"mean rank of {len(compared)}", *order, "time")
     first = min(row.mean_rank for row in overall.rows)

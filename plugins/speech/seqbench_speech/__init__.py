@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import requires, version
 
 import torch
 
@@ -16,8 +16,9 @@ except (ImportError, OSError, RuntimeError) as error:
     cause: BaseException = error
     while cause.__cause__:  # torch wraps what the linker says
         cause = cause.__cause__
+    pins = [repr(each) for each in requires("seqbench-speech") or () if each.startswith("torch")]
     raise PluginError(
         f"torchaudio {version('torchaudio')} does not load beside torch {torch.__version__}: "
         f"{str(cause).splitlines()[0]}",
-        "these two do: pip install 'torch==2.11.*' 'torchaudio==2.11.0'",
+        f"these two do: pip install {' '.join(pins)}",
     ) from error
