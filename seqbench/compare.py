@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from seqbench.boards.ranking import SEEDS_FOR_A_RANK
 from seqbench.boards.statistics import LEVEL, PairedTest, holm, paired_test
 from seqbench.difference import Differences, differences
 from seqbench.errors import ResultError, UnknownNameError
@@ -196,8 +197,9 @@ def _tested(name: str, results: Iterable[Result], *, whole: bool = False) -> Sid
 def compare(one: Side, other: Side) -> list[Comparison]:
     """Every pair on common test data: of equal names between two directories, else each with each.
 
-    Of several trainings of one model and preset the best by validation stands for it, of those
-    with a number of steps apart: they are compared with others only where there are no two alike.
+    Of several trainings of one model and preset the best by validation stands for it, one with
+    seeds enough for a rank before others, and of those with a number of steps another: these are
+    compared with whole trainings only where there are no two alike.
 
     Raises:
         ResultError: there is nothing to compare, or only on different test data.
@@ -232,7 +234,7 @@ def compare(one: Side, other: Side) -> list[Comparison]:
 
 
 def _contenders(results: Sequence[Result]) -> list[Runs]:
-    """The best runs by validation of each model and preset on each task and data, in order."""
+    """The preferred runs of each model and preset on each task and data, in order."""
     same: dict[str, dict[str, Result]] = defaultdict(dict)
     for result in results:
         spec = result.spec.at_seed(0)
@@ -246,10 +248,11 @@ def _contenders(results: Sequence[Result]) -> list[Runs]:
     return [best[key] for key in sorted(best, key=str)]
 
 
-def _merit(runs: Runs) -> float:
+def _merit(runs: Runs) -> tuple[bool, float]:
     vals = [result.val.mean for result in runs.results if result.val]
     mean = math.fsum(vals) / len(vals) if vals else -math.inf
-    return mean if runs.first.metric.higher_is_better or not vals else -mean
+    val = mean if runs.first.metric.higher_is_better or not vals else -mean
+    return len(runs.results) >= SEEDS_FOR_A_RANK, val
 
 
 def _scores(runs: Runs) -> list[list[float]]:

@@ -109,6 +109,18 @@ def test_the_best_training_by_validation_stands_for_a_model(tmp_path):
     assert found.one.first.spec.train.weight_decay == 0.1
 
 
+def test_a_training_with_three_seeds_stands_before_one_with_fewer(tmp_path):
+    """As on the leaderboard, where one seed has no rank."""
+    results = [
+        result_of((0, 50), val=0.95, spec__train__weight_decay=0.1),
+        *(result_of((0, 30), seed, val=0.8, spec__train__weight_decay=0.2) for seed in range(3)),
+        result_of((0, 30), model="gru"),
+    ]
+    one = side_of(tmp_path, *results, name="lstm")
+    (found,) = compare(one, side("gru", tmp_path))
+    assert found.one.seeds == "0, 1, 2"
+
+
 @pytest.mark.parametrize("settings", ["custom", "published"])
 def test_step_budgets_are_compared_among_themselves(settings, tmp_path):
     """But a published recipe that counts in steps is a whole training, as on the leaderboard."""

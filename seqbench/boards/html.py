@@ -19,6 +19,7 @@ from typing import Any
 
 from seqbench.boards import text
 from seqbench.boards.board import Board, Leaderboard, Overall, Row, Transfer
+from seqbench.boards.overall import by_preference
 from seqbench.boards.published import Published
 from seqbench.boards.ranking import RunKey
 from seqbench.command import command_of
@@ -163,8 +164,14 @@ def _board(
     data = (board.fingerprint, board.test_fingerprint, board.official)
     own = [[runs[run, *data] for run in row.runs] for row in board.rows]
     letters = text.letters(board.groups)
+    preference = {row.id: place for place, row in enumerate(by_preference(board))}
     rows = [
-        _row(board, row, own[number], pool) | {"groups": letters.get(row.id), "number": number}
+        _row(board, row, own[number], pool)
+        | {
+            "groups": letters.get(row.id),
+            "number": number,
+            "preference": preference.get(row.id),
+        }
         for number, row in enumerate(board.rows)
     ]
     return {

@@ -128,21 +128,22 @@ def _groups(
 
 
 def by_name(board: Board) -> dict[str, Row]:
-    """The competing row of each model and preset.
-
-    Of several the one best by validation, of those with seeds enough for a rank if there are any.
-    """
-    sign = -1 if board.metric.higher_is_better else 1
+    """The competing row that stands for each model and preset: of several the preferred one."""
     best: dict[str, Row] = {}
-    competing = [row for row in board.rows if row.competes]
-    for row in sorted(
-        competing,
+    for row in by_preference(board):
+        best.setdefault(row.preset_name, row)
+    return best
+
+
+def by_preference(board: Board) -> list[Row]:
+    """The competing rows from the best by validation, those with too few seeds for a rank last."""
+    sign = -1 if board.metric.higher_is_better else 1
+    return sorted(
+        (row for row in board.rows if row.competes),
         key=lambda row: (
             row.standing is Standing.PROVISIONAL,
             row.val_mean is None,
             sign * (row.val_mean or 0.0),
             row.label,
         ),
-    ):
-        best.setdefault(row.preset_name, row)
-    return best
+    )

@@ -1203,7 +1203,7 @@ function lengthSections() {
 
 function lengthPlot(group) {
   const rows = group.flatMap((board) => board.view.shown.filter((row) => row.position != null));
-  const models = [...Map.groupBy(rows, (row) => row.name).values()].map(bestByLength);
+  const models = [...Map.groupBy(rows, (row) => row.name).values()].map(preferredByLength);
   const firsts = models.map(([first]) => first);
   const traces = models.map((line) => {
     const [first] = line;
@@ -1233,21 +1233,12 @@ function lengthPlot(group) {
   };
 }
 
-/** One row a length, as in the overall table: the best by validation, provisional ones last. */
-function bestByLength(rows) {
-  const last = (row) => Number(row.standing === "provisional");
+/** One row a length, the preferred one, as in the overall table. */
+function preferredByLength(rows) {
   const lengths = Map.groupBy(rows, (row) => row.board.task.config.length);
   return [...lengths.entries()]
     .sort(([a], [b]) => a - b)
-    .map(
-      ([, group]) =>
-        group.toSorted(
-          (a, b) =>
-            last(a) - last(b) ||
-            (b.board.higher ? 1 : -1) * ((b.val ?? -Infinity) - (a.val ?? -Infinity)) ||
-            a.order - b.order,
-        )[0],
-    );
+    .map(([, group]) => group.toSorted((a, b) => a.preference - b.preference || a.order - b.order)[0]);
 }
 
 /* The overall tables. */
