@@ -14,6 +14,7 @@ from pathlib import Path
 from seqbench.boards import Leaderboard
 from seqbench.boards.board import Board, Overall, Row, Standing
 from seqbench.boards.overall import by_name, overall_tables
+from seqbench.boards.text import mean_rank
 from seqbench.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,7 @@ def equal_examples(boards: Mapping[str, Board], shown: Sequence[str] | None = No
     lines = [
         (
             f"`{name}`",
-            marked(f"{places[name].mean_rank:.2f}", best=places[name].mean_rank == first)
+            marked(mean_rank(places[name]), best=places[name].mean_rank == first)
             if name in places
             else "-",
             *cells,

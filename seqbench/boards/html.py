@@ -131,7 +131,9 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _overall(table: Overall) -> dict[str, Any]:
     letters = text.letters(table.groups)
     rows = [
-        row.model_dump(mode="json") | {"groups": letters.get(row.name, "")} for row in table.rows
+        row.model_dump(mode="json")
+        | {"groups": letters.get(row.name, ""), "mean_rank": text.mean_rank(row)}
+        for row in table.rows
     ]
     return table.model_dump(mode="json", exclude={"rows", "groups"}) | {"rows": rows}
 

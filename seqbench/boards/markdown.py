@@ -32,7 +32,7 @@ def _overall(table: Overall) -> str:
     heading = "## Overall" if table.budget == "full" else "## Overall, step budgets"
     letters = text.letters(table.groups)
     rows = [
-        (text.overall_place(row), row.name, f"{row.mean_rank:.2f}", letters.get(row.name, ""))
+        (text.overall_place(row), row.name, text.mean_rank(row), letters.get(row.name, ""))
         for row in table.rows
     ]
     parts = [

@@ -87,7 +87,7 @@ def _overall(overall: Overall) -> Iterator[RenderableType]:
         table.add_row(
             text.overall_place(row),
             Text(row.name),
-            f"{row.mean_rank:.2f}",
+            text.mean_rank(row),
             letters.get(row.name, ""),
         )
     yield table

@@ -327,6 +327,11 @@ def overall_place(row: OverallRow) -> str:
     return f"({row.rank})" if row.provisional else str(row.rank)
 
 
+def mean_rank(row: OverallRow) -> str:
+    """The mean rank with two decimals, rounded alike on every page."""
+    return f"{row.mean_rank:.2f}"
+
+
 def number(board: Board | Transfer, value: float) -> str:
     """A score: accuracy in percent, any other metric with four significant digits."""
     return f"{100 * value:.2f}" if in_percent(board) else f"{value:.4g}"

@@ -1294,7 +1294,7 @@ function overallSection(table) {
                 {},
                 h("td", {}, row.provisional ? `(${row.rank})` : row.rank),
                 h("td", { class: "left" }, h("strong", {}, row.name)),
-                h("td", {}, row.mean_rank.toFixed(2)),
+                h("td", {}, row.mean_rank),
                 grouped && h("td", {}, row.groups),
                 row.ranks.map((rank) => h("td", { class: "one" }, rank)),
               ),
