@@ -75,7 +75,7 @@ def costs(boards: Sequence[Board], overall: Overall) -> Figure:
     for place, row in enumerate(overall.rows):
         x = times[row.name]
         axis.plot(x, row.mean_rank, "o", c=f"C{place}")
-        at = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        at = {"xytext": (5, -6), "textcoords": "offset points", "va": "center", "fontsize": 9}
         axis.annotate(row.name, (x, row.mean_rank), **at)
     axis.set(xlabel="seconds of training, by those of the fastest", ylabel="mean rank")
     axis.margins(0.25, 0.15)
