@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -77,7 +78,8 @@ TaskSettings = Annotated[
 
 _TRY_AGAIN = "what is not the model's fault can be done again by the same command"
 _HINTS = {
-    "diverged": "a lower train.learning_rate or a train.gradient_clip is another run",
+    "diverged": "a lower train.learning_rate or a train.gradient_clip is another run; so is a "
+    "mended model with a higher `version` (`seqbench check MODEL` tries one)",
     "failed": "when it is mended, the same command does it again",
     "oom": "a train.micro_batch_size takes less memory, and is another run",
 }
@@ -169,11 +171,13 @@ def doctor() -> None:
 
 
 @app.command()
-def info(name: Annotated[str, typer.Argument(help="A task or a model.")]) -> None:
-    """Show what a task or a model is: settings, presets, recipes, source."""
-    from seqbench.info import find, parts_of
+def info(
+    name: Annotated[str, typer.Argument(help="A task or a model; or `train`, for its settings.")],
+) -> None:
+    """Show what a task, a model or training is: settings, presets, recipes, source."""
+    from seqbench.info import about
 
-    for part in parts_of(name, find(name)):
+    for part in about(name):
         Console().print(part)
 
 
@@ -215,7 +219,7 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
-    from seqbench.provenance import now
+    from seqbench.provenance import changed_since, now
     from seqbench.resolve import resolve, resolve_from
     from seqbench.result import Status, read_result
     from seqbench.runner import Place, attempt
@@ -237,7 +241,11 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         with _interruptible(), shown(console) as progress:
             result = attempt(plan, place, progress, refusals=(SeqbenchError,))
         if result.provenance.started_at < started:
-            console.print(report.done_before(result), highlight=False, soft_wrap=True)
+            console.print(
+                report.done_before(result, changed_since(result), directory),
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(report.result_lines(result, directory), highlight=False, soft_wrap=True)
         if others and result.test:
             _compare(result, others, directory, console)
@@ -381,6 +389,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.estimate import estimate
     from seqbench.execute import Effort, jobs_at_once, on_ray, run_suite
+    from seqbench.provenance import changed_since
+    from seqbench.result import read_results
     from seqbench.runner import Place
 
     console = Console()
@@ -407,6 +417,11 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
             _complain(error)
         if not dry_run:
             _render(directory, home.url if home else directory, console)
+            changed = Counter(
+                name for result in read_results(directory)[0] for name in changed_since(result)
+            )
+            for line in report.of_other_code(changed):
+                console.print(line, highlight=False, soft_wrap=True)
     if errors:
         raise typer.Exit(2)
 

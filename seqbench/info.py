@@ -1,9 +1,11 @@
-"""What a task or a model is, for people: settings, presets, recipes, source."""
+"""What a task, a model or training is, for people: settings, presets, recipes, source."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import inspect
+from collections.abc import Iterator
+from typing import Any, get_args
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -14,7 +16,22 @@ from seqbench.errors import UnknownNameError
 from seqbench.model import Model, load_model
 from seqbench.report import titled
 from seqbench.resolve import presets_of
+from seqbench.spec import Schedule, TrainSpec
 from seqbench.task import Task, load_task
+
+TRAIN = "train"
+"""Asks for what training can be set to."""
+
+
+def about(name: str) -> list[RenderableType]:
+    """What to show of a task, a model or ``train``.
+
+    Raises:
+        UnknownNameError: it is none of them.
+        PluginError: it cannot be loaded.
+
+    """
+    return list(_train_parts()) if name == TRAIN else parts_of(name, find(name))
 
 
 def find(name: str) -> type[Task | Model]:
@@ -31,7 +48,7 @@ def find(name: str) -> type[Task | Model]:
         return load_task(name)
     if name in models:
         return load_model(name)
-    raise UnknownNameError("task or model", name, [*tasks, *models])
+    raise UnknownNameError("task or model", name, [*tasks, *models, TRAIN])
 
 
 def parts_of(name: str, cls: type[Task | Model]) -> list[RenderableType]:
@@ -51,6 +68,30 @@ def parts_of(name: str, cls: type[Task | Model]) -> list[RenderableType]:
     if issubclass(cls, Task):
         parts.append(_signature_line(cls))
     return parts
+
+
+def _train_parts() -> Iterator[RenderableType]:
+    """The settings of training, those of each schedule under its kind."""
+    yield "[bold]train[/bold], what `--set train.NAME=VALUE`, suites and recipes can set"
+    paragraphs = (inspect.getdoc(TrainSpec) or "").replace("``", "`").split("\n\n")
+    yield escape("\n\n".join(" ".join(lines.split("\n")) for lines in paragraphs))
+    table = titled("settings", "name", "type", "default")
+    for name, field in TrainSpec.model_fields.items():
+        if name != "schedule":
+            table.add_row(name, _type(TrainSpec, name), escape(repr(field.default)))
+    kinds = get_args(get_args(Schedule)[0])
+    names = [kind.model_fields["kind"].default for kind in kinds]
+    table.add_row("schedule.kind", ", ".join(map(repr, names)), repr(TrainSpec().schedule.kind))
+    for kind, of in zip(kinds, names, strict=True):
+        for name, field in kind.model_fields.items():
+            if name != "kind":
+                default = f"{field.default!r} (of {of!r})"
+                table.add_row(f"schedule.{name}", _type(kind, name), escape(default))
+    yield table
+
+
+def _type(cls: type, name: str) -> str:
+    return escape(str(inspect.get_annotations(cls)[name]))
 
 
 def _fields_table(cls: type[Task | Model]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,15 +64,17 @@ def suites_table() -> Table:
 
 def plan_line(plan: Plan) -> str:
     """A run that is about to be done, in one line."""
-    settings: str = plan.origin.settings
-    if plan.origin.recipe_source and settings == "published":
-        settings += f" ({plan.origin.recipe_source})"
     spec = plan.spec
+    settings = f"; settings: {escape(plan.origin.settings)}"
+    if spec.weights_sha256:
+        settings = ""
+    elif plan.origin.recipe_source and plan.origin.settings == "published":
+        settings += f" ({escape(plan.origin.recipe_source)})"
     above = f" from the weights of {spec.parent.id}" if spec.parent else ""
     how = f"weights {spec.weights_sha256[:8]}" if spec.weights_sha256 else f"seed {spec.seed}"
     return (
         f"run {spec.id}: {spec.task.title}{spec.origin_title}, "
-        f"{spec.model.name}:{plan.origin.preset}, {how}{above}; settings: {escape(settings)}"
+        f"{spec.model.name}:{plan.origin.preset}, {how}{above}{settings}"
     )
 
 
@@ -86,13 +88,29 @@ def outcome(result: Result) -> str:
     return f"{which} {result.metric.name} {score.mean:.4f} \u00b1 {score.standard_error:.4f}"
 
 
-def done_before(result: Result) -> str:
-    """That a run was not done now, and when and on what it was."""
+def done_before(result: Result, changed: Sequence[str], output_dir: Path) -> str:
+    """That a run was not done now, when and on what it was, and whose code is another since."""
     ran = result.provenance
-    return (
+    done = (
         f"done before, at {ran.started_at} on {escape(ran.device_name)} "
         f"({ran.device}, threads: {ran.threads})"
     )
+    if not changed:
+        return done
+    return (
+        f"{done}\nthe code of {escape(', '.join(changed))} has changed since: raise `version` in "
+        f"it, and it is another run; or delete {output_dir / result.path}, and it is done again"
+    )
+
+
+def of_other_code(changed: Mapping[str, int]) -> Iterator[str]:
+    """How many results are of other code of a distribution than there is now."""
+    for distribution, count in changed.items():
+        yield (
+            f"{count} of the results {'is' if count == 1 else 'are'} of other code of "
+            f"{escape(distribution)} than there is now: raise `version` in it if that gives other "
+            "numbers, and these runs are done again"
+        )
 
 
 def result_lines(result: Result, output_dir: Path) -> str:

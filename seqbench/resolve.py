@@ -310,7 +310,7 @@ def _train_spec(values: dict[str, Any]) -> TrainSpec:
     try:
         return TrainSpec.model_validate(values)
     except ValidationError as error:
-        raise _wrong_value(error, "train") from None
+        raise _wrong_value(error, "train", "train") from None
 
 
 def _wrong_value(error: ValidationError, where: str, name: str = "NAME") -> ConfigError:

@@ -151,11 +151,19 @@ class Cost(Frozen):
 
 
 class Plugin(Frozen):
-    """The distribution that a task or model came from."""
+    """The distribution that a task or model came from.
+
+    Of a plugin that is not seqbench itself: ``code`` is the SHA-256 of its package's source, of
+    every state of it in turn if it was changed between two sittings of a training; ``commit`` and
+    ``dirty`` are of the checkout that tracks it, if one does.
+    """
 
     distribution: str
     version: str
     entry_point: str
+    code: tuple[str, ...] | None = None
+    commit: str | None = None
+    dirty: bool | None = None
 
 
 class Provenance(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from seqbench.flops import count_flops
 from seqbench.lease import BusyError, LostError
 from seqbench.loggers import Logs, check_loggers
 from seqbench.model import Adaptable, Model, load_model
-from seqbench.provenance import now, provenance
+from seqbench.provenance import code_of, now, provenance
 from seqbench.resolve import Plan, config_from
 from seqbench.result import (
     RETRIED,
@@ -71,6 +72,13 @@ EVALUATION_BATCH_SIZE = 64
 REFUSALS = (ConfigError, DataError, OutputError, ResultError, BusyError, LostError)
 """Why a run may not be done here and now; that says nothing of the run, and leaves no Result."""
 
+_NOT_A_PLUGINS = (
+    f"{os.sep}torch{os.sep}",
+    f"{os.sep}lightning{os.sep}",
+    f"{Path(__file__).parent}{os.sep}",
+)
+"""Parts of the paths of files through which a plugin is called, or which it calls."""
+
 _TRIALS = "trials"
 _WEIGHTS = "weights.safetensors"
 
@@ -111,6 +119,7 @@ class Bench:
     device: torch.device
     folder: Path
     memory: PeakMemory
+    code: dict[str, str]
     rate_change: RateChange | None = None
     parent_data: Data | None = None
     seat: Sitting | None = None
@@ -150,6 +159,7 @@ class Bench:
             device=self.device,
             checkpoints=Checkpoints(self.folder, self.plan.spec.id, self.fit_sha256, self.seat),
             memory=self.memory,
+            code=self.code,
         )
 
     def evaluate(self, split: Split) -> tuple[list[float], float]:
@@ -297,12 +307,13 @@ def _is_for_want_of_memory(error: Exception) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An error in a few lines: type, message, and the place it was raised at."""
+    """An error in a few lines: type, message, where it was raised, and from where in a plugin."""
     if isinstance(error, SeqbenchError):
         return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
-    return f"{type(error).__name__}: {error} ({place})"
+    *above, raised = traceback.extract_tb(error.__traceback__)
+    own = [f for f in above if not any(part in f.filename for part in _NOT_A_PLUGINS)]
+    places = [f"{Path(f.filename).name}:{f.lineno}, in {f.name}" for f in (raised, *own[-1:])]
+    return f"{type(error).__name__}: {error} ({', called by '.join(places)})"
 
 
 def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Result:
@@ -445,7 +456,8 @@ def prepare(plan: Plan, place: Place) -> Bench:
             f"{spec.task.title}: {str(error).splitlines()[0]}"
         ) from error
     folder = folder_of(place.output_dir, spec.id)
-    return Bench(plan, task, data, network, device, folder, memory, rate_change)
+    code = code_of(spec)
+    return Bench(plan, task, data, network, device, folder, memory, code, rate_change)
 
 
 def _network(spec: RunSpec, place: Place) -> tuple[Model, RateChange | None]:
@@ -588,6 +600,7 @@ def _of_fit(fitted: Fitted) -> dict[str, Any]:
         "chosen_epoch": fitted.chosen_epoch,
         "val": score_of(fitted.val_scores),
         "curve": fitted.curve,
+        "code": fitted.code,
     }
 
 
@@ -636,7 +649,9 @@ def _data(bench: Bench, test: Split | None = None) -> Data:
     )
 
 
-def _result(bench: Bench, status: Status, **fields: Any) -> Result:
+def _result(
+    bench: Bench, status: Status, code: dict[str, list[str]] | None = None, **fields: Any
+) -> Result:
     spec = bench.plan.spec
     seconds = time.perf_counter() - bench.started
     basics = {
@@ -651,7 +666,7 @@ def _result(bench: Bench, status: Status, **fields: Any) -> Result:
         metric=Metric(name=bench.task.metric, higher_is_better=bench.task.higher_is_better),
         signature=bench.task.signature,
         rate_change=bench.rate_change,
-        provenance=provenance(spec, bench.device, bench.started_at, seconds),
+        provenance=provenance(spec, bench.device, bench.started_at, seconds, code),
         **basics | fields,
     )
 

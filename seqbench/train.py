@@ -8,9 +8,9 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import lightning
@@ -21,6 +21,7 @@ from torch import Tensor
 from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from seqbench.cost import PeakMemory
 from seqbench.model import Model
+from seqbench.provenance import states
 from seqbench.result import Epoch, Learned
 from seqbench.schedule import Clock, learning_rate_factor
 from seqbench.spec import TrainSpec
@@ -77,24 +78,32 @@ class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
 
 @dataclass(frozen=True)
 class Job:
-    """What ``fit`` is asked to do: how to train, from which seed, where, going on from what."""
+    """What ``fit`` is asked to do: how to train, from which seed, where, going on from what.
+
+    ``code`` is the SHA-256 of the code of plugins that trains now, by package.
+    """
 
     spec: TrainSpec
     seed: int
     device: torch.device
     checkpoints: Checkpoints
     memory: PeakMemory
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The outcome of training: the weights of the best epoch by validation, and the curve."""
+    """The outcome of training: the weights of the best epoch by validation, and the curve.
+
+    ``code`` are the states of the code of plugins that it has seen, by package.
+    """
 
     weights: dict[str, Tensor]
     chosen_epoch: int
     val_scores: list[float]
     curve: tuple[Epoch, ...]
     peak_bytes: int | None
+    code: dict[str, list[str]] = field(default_factory=dict)
 
 
 def seed_of(seed: int, epoch: int) -> int:
@@ -192,6 +201,7 @@ class Learner(LightningModule):
         self.best_scores: list[float] = []
         self.chosen_epoch = 0
         self.peak_bytes: int | None = None
+        self.code = states({}, job.code)
         self.optimizer = optimizer_for(network, job.spec)
         self.progress: Progress | None = None
         self._loss_sum = torch.zeros((), device=job.device)
@@ -338,6 +348,7 @@ def fit(
         val_scores=learner.best_scores,
         curve=tuple(learner.curve),
         peak_bytes=learner.peak_bytes,
+        code=learner.code,
     )
 
 
@@ -373,6 +384,7 @@ def save_checkpoint(learner: Learner) -> None:
         "curve": [point.model_dump(mode="json") for point in learner.curve],
         "chosen_epoch": learner.chosen_epoch,
         "peak_bytes": learner.peak_bytes,
+        "code": learner.code,
     }
     learner.job.checkpoints.save(len(learner.curve), Checkpoint(tensors, facts))
 
@@ -390,3 +402,14 @@ def load_checkpoint(learner: Learner) -> None:
     learner.curve = [Epoch.model_validate(point) for point in facts["curve"]]
     learner.chosen_epoch = facts["chosen_epoch"]
     learner.peak_bytes = facts["peak_bytes"]
+    before = facts.get("code", {})
+    learner.code = states(before, learner.job.code)
+    changed = sorted(p for p, seen in learner.code.items() if before.get(p, seen)[-1] != seen[-1])
+    if changed:
+        warnings.warn(
+            f"the code of {', '.join(changed)} has changed since epoch {len(learner.curve)}, after "
+            "which this training goes on; its result will say so. Raise `version` if that gives "
+            f"other numbers: it is another run then. Or delete {learner.job.checkpoints.folder}, "
+            "and it starts from the beginning",
+            stacklevel=2,
+        )

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seqbench.result import Result, Status, read_results
+from seqbench.spec import TrainSpec
 
 RUN = ("run", "tiny-sum", "tiny-mlp", "--epochs", "2")
 
@@ -289,6 +290,15 @@ def test_info_shows_task_and_model(seqbench):
         assert part in out
     _, out, _ = seqbench("info", "tiny-sum")
     assert "length" in out
+
+
+def test_info_shows_what_training_can_be_set_to(seqbench):
+    """Every setting, those of schedules too; a wrong value says where to look."""
+    _, out, _ = seqbench("info", "train")
+    for name in (*TrainSpec.model_fields, "schedule.kind", "schedule.every_epochs"):
+        assert name in out
+    _, _, err = seqbench("run", "tiny-sum", "tiny-mlp", "--epochs", 0)
+    assert "seqbench info train" in err
 
 
 def test_info_shows_the_defaults_of_a_run(seqbench):

@@ -8,9 +8,10 @@ import pytest
 
 from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.lease import BusyError, LostError, lease_path, look, take
+from seqbench.model import load_model
 from seqbench.resolve import resolve
 from seqbench.result import Status, read_result, result_path
-from seqbench.runner import Place, run, run_trial
+from seqbench.runner import Place, attempt, run, run_trial
 from seqbench.sitting import epochs_kept, folder_of
 from seqbench.spec import Request
 from seqbench.task import load_task
@@ -85,6 +86,21 @@ def test_divergence_is_a_result(tmp_path):
     assert result.test is None
     assert "not finite" in result.error
     assert read_result(tmp_path / result.path).status is Status.DIVERGED
+
+
+def test_an_error_names_the_line_of_the_plugin(tmp_path):
+    """Beside the place where it was raised, which may be deep in torch."""
+    plan = plan_of("tiny-raising")
+    assert "(seqbench_tiny.py:" in attempt(plan, Place(tmp_path / "own")).error
+
+    def forward(self, x):
+        return self.layers(x[..., 1:])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_model("tiny-mlp"), "forward", forward)
+        error = attempt(plan_of(), Place(tmp_path / "torchs")).error
+    assert "(linear.py:" in error
+    assert ", called by test_runner.py:" in error
 
 
 def test_wrong_output_shape_writes_nothing(tmp_path):

@@ -529,7 +529,15 @@ def _parameters(subject: ModelSubject) -> str:
     stated = subject.cls.parameter_counts
     for preset in stated:
         _check_count(subject, preset, stated[preset])
-    return f"as stated for {', '.join(stated)}" if stated else "no number is stated"
+    if stated:
+        return f"as stated for {', '.join(stated)}"
+    counts = [
+        f"{preset} {parameters_of(subject.cls(config, SEQUENTIAL_MNIST)):,}"
+        for preset, config in subject.presets.items()
+        if any(case.preset == preset for case in subject.accepted(("sequence",)))
+    ]
+    counted = f"{', '.join(counts)} on sequential MNIST; " if counts else ""
+    return f"{counted}no number is stated"
 
 
 def _check_count(subject: ModelSubject, preset: str, stated: int) -> None:

@@ -134,5 +134,12 @@ def check_provenance(result: Result) -> Iterator[Problem]:
         yield warning("provenance.commit", None, "the commit that was run")
     elif provenance.dirty:
         yield warning("provenance.dirty", "uncommitted changes", "a commit as it is")
+    for name in ("task_plugin", "model_plugin"):
+        plugin = getattr(provenance, name)
+        if plugin.dirty and plugin.commit != provenance.commit:
+            yield warning(f"provenance.{name}.dirty", "uncommitted changes", "a commit as it is")
+        if plugin.code and len(plugin.code) > 1:
+            found = f"{len(plugin.code)} states, changed between sittings"
+            yield warning(f"provenance.{name}.code", found, "the same code all along")
     if result.origin.settings == "published" and not result.origin.recipe_source:
         yield Problem("origin.recipe_source", None, "where the settings are published")
