@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
 
-from seqbench.errors import ConfigError, UnknownNameError
+from seqbench.errors import ConfigError, PluginError, UnknownNameError
 from seqbench.model import Model, load_model
 from seqbench.result import Origin, Result
 from seqbench.spec import Component, Request, RunSpec, TrainSpec
@@ -166,8 +166,21 @@ def resolve_child(request: Request, parent: Plan) -> Plan:
 
 
 def presets_of(cls: type[Task | Model]) -> Mapping[str, Any]:
-    """The named configs of a task or model class, the default first."""
-    return cls.presets or {"default": cls.Config()}
+    """The named configs of a task or model class, the default first.
+
+    Raises:
+        PluginError: none is named, and a field of the config has no default.
+
+    """
+    if cls.presets:
+        return cls.presets
+    try:
+        return {"default": cls.Config()}
+    except TypeError as error:
+        raise PluginError(
+            f"Config() of {cls.__name__} is refused: {error}; expected a default for every field",
+            "give every field one",
+        ) from error
 
 
 def config_from(cls: type[Task | Model], values: Mapping[str, Any], where: str) -> Any:
@@ -193,7 +206,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
     """
     try:
-        values: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+        values: dict[str, Any] = TypeAdapter(type(config)).dump_python(
+            config, mode="json", warnings=False
+        )
     except (PydanticUserError, PydanticSerializationError) as error:
         raise _not_json(type(config), error) from None
     return values

@@ -162,6 +162,18 @@ def test_check_takes_a_file(seqbench) -> None:
     assert "to mend       answer (batch, out_features)" in out
 
 
+@pytest.mark.parametrize("command", [("run", "tiny-sum"), ("check", "tiny-mlp")])
+def test_a_config_without_defaults_gets_one_message(command, seqbench, here) -> None:
+    """Wherever a config is made in which nothing is set."""
+    source = SOURCE.replace("hidden: int = 4", "hidden: int").replace("    presets", "    _presets")
+    (here / "my_model.py").write_text(source.replace("Config(), ", "Config(4), "))
+    code, out, err = seqbench(*command, "--from-file", "my_model.py")
+    assert code == (2 if command[0] == "run" else 1)
+    assert "is refused: Config.__init__() missing 1 required positional argument" in out + err
+    assert "expected a default for every field" in out + err
+    assert "give every field one" in out + err
+
+
 TWO = SOURCE + "\n\nclass Other(Net):\n    pass\n"
 
 WRONG = {

@@ -64,6 +64,11 @@ class Demanding:
 
 
 @dataclass(frozen=True)
+class Worded:
+    width: int = "many"
+
+
+@dataclass(frozen=True)
 class Forgetful:
     width: int = 4
     sizes: Any = (1, 2)
@@ -94,6 +99,16 @@ class MutableConfig(Sound):
 class NoDefault(Sound):
     Config: ClassVar = Demanding
     presets: ClassVar = {}
+
+
+class NoDefaultBehindPresets(Sound):
+    Config: ClassVar = Demanding
+    presets: ClassVar = {"small": Demanding(width=4)}
+
+
+class WrongDefaultBehindPresets(Sound):
+    Config: ClassVar = Worded
+    presets: ClassVar = {"small": Worded(width=4)}
 
 
 class ChangesInJson(Sound):
@@ -466,6 +481,8 @@ class LearnedNotFinite(Sound):
 BROKEN = {
     MutableConfig: ("config", "a frozen dataclass", "@dataclass(frozen=True)"),
     NoDefault: ("config", "Config() is refused", "give every field one"),
+    NoDefaultBehindPresets: ("config", "Config() is refused", "give every field one"),
+    WrongDefaultBehindPresets: ("config", "config.width cannot be 'many'", "annotated types"),
     ChangesInJson: ("config", "comes back from JSON as", "tuples and dataclasses"),
     NotInJson: ("config", "does not go through JSON", "tuples and dataclasses"),
     NotFiniteInJson: ("config", "does not go through JSON: ValueError: Out of range", "finite"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -65,44 +64,45 @@ def configured(subject: Declared) -> str:
         )
     if type(cls.version) is not int or cls.version < 1:
         raise Broken(f"version is {cls.version!r}", "1, 2, 3, ...", "count versions by integers")
-    presets = _presets(cls)
+    _survives(cls, "Config()", _plain(cls))
+    presets = presets_of(cls)
     for preset, config in presets.items():
+        if not preset or ":" in preset:
+            raise Broken(f"a preset is called {preset!r}", "a name without `:`", "rename it")
         if type(config) is not cls.Config:
             raise Broken(
                 f"the preset {preset!r} is {config!r}",
                 f"a {cls.Config.__name__}",
                 "make every preset by Config(...)",
             )
-        _survives(cls, preset, config)
+        _survives(cls, f"the preset {preset!r}", config)
     return f"survives JSON; presets: {', '.join(presets)}"
 
 
-def _presets(cls: type[Task | Model]) -> Mapping[str, Any]:
+def _plain(cls: type[Task | Model]) -> Any:
+    """The config in which nothing is set; presets may set what has no default."""
     try:
-        presets = presets_of(cls)
+        return cls.Config()
     except TypeError as error:
         raise Broken(
             f"Config() is refused: {error}",
             "a default for every field",
             "give every field one",
         ) from error
-    if bad := [preset for preset in presets if not preset or ":" in preset]:
-        raise Broken(f"a preset is called {bad[0]!r}", "a name without `:`", "rename it")
-    return presets
 
 
-def _survives(cls: type[Task | Model], preset: str, config: Any) -> None:
+def _survives(cls: type[Task | Model], name: str, config: Any) -> None:
     mend = (
-        "let fields be finite numbers, texts, truth values, or tuples and dataclasses of them, or "
-        "None where that is the default"
+        "let fields be of their annotated types: finite numbers, texts, truth values, or tuples "
+        "and dataclasses of them, or None where that is the default"
     )
     try:
         back = config_from(cls, json.loads(canonical_json(to_json(config))), "config")
     except Exception as error:
         raise Broken(
-            f"the preset {preset!r} does not go through JSON: {describe(error)}",
+            f"{name} does not go through JSON: {describe(error)}",
             "a config that is written to a result and read from it",
             mend,
         ) from error
     if back != config:
-        raise Broken(f"the preset {preset!r} comes back from JSON as {back!r}", f"{config!r}", mend)
+        raise Broken(f"{name} comes back from JSON as {back!r}", f"{config!r}", mend)
