@@ -11,11 +11,13 @@ from types import ModuleType
 
 from seqbench import registry
 from seqbench.errors import ConfigError, PluginError, UnknownNameError
+from seqbench.explain import in_one_line
 from seqbench.registry import Entry
 
 _FORMS = "FILE.py, FILE.py:CLASS or FILE.py:CLASS:PRESET"
 _REFERENCE = re.compile(r"(?P<file>.+\.py)(:(?P<model>\w*)(:(?P<preset>.+))?)?")
 _STEM = re.compile(r"[\w.-]+")
+_MEND = "mend that line"
 
 
 def model_named(name: str | None, file: str | None) -> str:
@@ -101,16 +103,16 @@ def _unusable(path: Path, error: BaseException) -> BaseException:
         return error
     if isinstance(error, SyntaxError):
         text = f": {error.text.strip()}" if error.text else ""
-        return PluginError(f"{path}, line {error.lineno}: {error.msg}{text}")
+        return PluginError(f"{path}, line {error.lineno}: {error.msg}{text}", _MEND)
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    hint = ""
+    hint = _MEND
     if isinstance(error, ImportError):
-        hint = (
-            "a model in a file may import installed packages, not files beside it; "
+        hint += (
+            ": a model in a file may import installed packages, not files beside it; "
             "`seqbench new model NAME` makes a package"
         )
     where = f", line {lines[-1]}" if lines else ""
-    return PluginError(f"{path}{where}: {type(error).__name__}: {error}", hint)
+    return PluginError(f"{path}{where}: {in_one_line(error)}", hint)
 
 
 def _chosen(module: ModuleType, path: Path, name: str | None) -> str:

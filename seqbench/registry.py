@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import traceback
 import warnings
 from collections import defaultdict
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
+from seqbench.explain import in_one_line
 
 API_VERSION = 1
 """The version of the Task and Model interfaces that this core speaks."""
@@ -23,6 +25,9 @@ MODELS = "seqbench.models"
 
 FILE_MARK = "@"
 """Stands before the hash in ``FILE.CLASS@HASH``, the name of a model in a file, and in no other."""
+
+_NOT_THE_PLUGINS = (__file__, "importlib", f"{os.sep}pydantic{os.sep}", f"{os.sep}torch{os.sep}")
+"""Parts of the paths of files in which an error is raised that a plugin's line causes."""
 
 T = TypeVar("T")
 
@@ -130,7 +135,8 @@ def load(group: str, name: str, base: type[T]) -> type[T]:
         raise PluginError(
             f"the {entry.kind} {name!r} of {entry.distribution} {entry.distribution_version} "
             f"({entry.value}) cannot be used: {cause}",
-            "`seqbench doctor` shows every plugin; upgrade or uninstall the distribution",
+            "mend what the message names if the plugin is yours, else upgrade or uninstall the "
+            "distribution; `seqbench doctor` shows every plugin",
         )
     return loaded
 
@@ -149,7 +155,7 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may fail in any way, or exit; others go on
-        return None, f"{type(error).__name__}: {error}{_place(error)}"
+        return None, f"{in_one_line(error)}{_place(error)}"
     cause = _misfit(loaded, base, entry)
     return (None, cause) if cause else (loaded, None)
 
@@ -157,7 +163,7 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
 def _place(error: BaseException) -> str:
     """Where a plugin's import ended; nothing if it was not in a plugin's line."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    lines = [f for f in frames if not any(part in f.filename for part in _NOT_THE_PLUGINS)]
     return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
 
 

@@ -12,14 +12,13 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
 
 from seqbench.errors import ConfigError, PluginError, UnknownNameError
+from seqbench.explain import SHORT, refused_value
 from seqbench.model import Model, load_model
 from seqbench.result import Origin, Result
 from seqbench.spec import Component, Request, RunSpec, TrainSpec
 from seqbench.task import Task, load_task
 
 _SCHEDULE_KIND = "train.schedule.kind"
-_SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
-"""What people call some settings."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +312,7 @@ def _step(at: Any, part: str, path: str, above: str, owner: str) -> Any:
 
 def _meant(name: str, settings: Mapping[str, Any], above: str = "") -> list[str]:
     """The paths of settings that end in a name, or in what it is short for."""
-    meant = {name, _SHORT.get(name, name)}
+    meant = {name, SHORT.get(name, name)}
     found = [f"{above}{field}" for field in settings if field in meant]
     for field, value in settings.items():
         if isinstance(value, dict):
@@ -329,9 +328,7 @@ def _train_spec(values: dict[str, Any]) -> TrainSpec:
 
 
 def _wrong_value(error: ValidationError, where: str, name: str = "NAME") -> ConfigError:
-    first = error.errors()[0]
-    path = ".".join([where, *(str(part) for part in first["loc"])])
     return ConfigError(
-        f"{path} cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
+        refused_value(error, where),
         f"`seqbench info {name}` lists every field with its type and default",
     )

@@ -195,6 +195,11 @@ WRONG = {
         "holds 2 models: Net, Other\nhint: say which one, as my_model.py:Net",
     ),
     "fails": ("x = 1\ny = 1 / 0\n", PluginError, "my_model.py, line 2: ZeroDivisionError"),
+    "a recipe with an unknown setting": (
+        "from seqbench.spec import TrainSpec\n\nx = TrainSpec(\n    lr=3e-3\n)\n",
+        PluginError,
+        "line 3: no field of TrainSpec named 'lr'; did you mean 'learning_rate'?\nhint: mend that",
+    ),
     "leaves": ("raise SystemExit(3)", PluginError, "my_model.py, line 1: SystemExit: 3"),
     "neighbour": ("import helper", PluginError, "seqbench new model NAME"),
 }

@@ -24,6 +24,18 @@ BROKEN = {
         "import ctypes; ctypes.CDLL('libnot_there.so.7')",
         "libnot_there.so.7: cannot open shared object file",
     ),
+    "a recipe with an unknown setting": (
+        "from seqbench.spec import TrainSpec\nx = TrainSpec(lr=3e-3)",
+        "no field of TrainSpec named 'lr'; did you mean 'learning_rate'? (bad_plugin.py, line 2)",
+    ),
+    "a recipe with a wrong value": (
+        "from seqbench.spec import TrainSpec\nx = TrainSpec(epochs=0)",
+        "TrainSpec.epochs cannot be 0: input should be greater than 0 (bad_plugin.py, line 2)",
+    ),
+    "a schedule with an unknown setting": (
+        "from seqbench.spec import Plateau\nx = Plateau(patient=3)",
+        "no field of Plateau named 'patient'; did you mean 'patience'? (bad_plugin.py, line 2)",
+    ),
     "no such class": ("", "AttributeError"),
     "wrong type": ("Net = dict", "not a subclass of seqbench.model.Model"),
     "wrong version of the interface": (
@@ -44,6 +56,8 @@ def test_broken_plugin_is_named_and_alone(case, install_plugin):
         load_model("bad")
     for part in ("bad-dist 9.1", "bad_plugin:Net", cause):
         assert part in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "mend what the message names if the plugin is yours" in caught.value.hint
     entry = registry.entries(registry.MODELS)["bad"]
     assert cause in (registry.check(entry, Model).broken or "")
     assert load_model("tiny-mlp").__name__ == "TinyMLP"
