@@ -689,11 +689,15 @@ def test_a_recipe_for_a_task_that_is_not_here_is_named() -> None:
     """It may be in a plugin that is not installed, or misspelt."""
 
     class Misspelt(Sound):
-        recipes: ClassVar = {("smist", "small"): Recipe("a paper", TrainSpec())}
+        recipes: ClassVar = {
+            (task, "small"): Recipe("a paper", TrainSpec()) for task in ("smist", "elsewhere")
+        }
 
     said = {each.rule: each for each in hold(ModelSubject(Misspelt))}
     assert said["recipes"].state is State.OK
-    assert said["recipes"].text == "1 published; no task here is called smist"
+    assert said["recipes"].text == (
+        "2 published; no task here is called elsewhere, smist (did you mean smnist?)"
+    )
 
 
 def test_one_needed_rule_speaks_for_those_after_it() -> None:

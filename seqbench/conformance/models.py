@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -185,7 +186,11 @@ def _recipes(subject: ModelSubject) -> str:
 
 def _told(recipes: Collection[tuple[str, str]]) -> str:
     """How many there are, and which tasks of theirs are not installed, or misspelt."""
-    unknown = sorted({task for task, _ in recipes} - set(registry.entries(registry.TASKS)))
+    tasks = registry.entries(registry.TASKS)
+    unknown = []
+    for task in sorted({task for task, _ in recipes} - set(tasks)):
+        near = difflib.get_close_matches(task, tasks, n=1, cutoff=0.8)
+        unknown.append(f"{task} (did you mean {near[0]}?)" if near else task)
     missing = f"; no task here is called {', '.join(unknown)}" if unknown else ""
     return f"{len(recipes)} published{missing}"
 
