@@ -8,12 +8,13 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -25,6 +26,7 @@ from seqbench.spec import Frozen, RunSpec, Signature, canonical_json
 SCHEMA_VERSION = 1
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+_NAME = re.compile(r".+-seed\d+-[0-9a-f]{16}\.json")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -456,6 +458,9 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     )
 
 
+_EXPECTED = "expected the file of a Result, as a run leaves it: results/TASK/MODEL-seedN-ID.json"
+
+
 def read_result(path: Path) -> Result:
     """Read a result of this or any older schema version and check that it is whole.
 
@@ -479,17 +484,15 @@ def parse_result(path: str, read: Callable[[], bytes]) -> Result:
         data = json.loads(text)
     except OSError as error:
         raise ResultError(
-            f"cannot read the result {path}: {error.strerror or error}",
-            "expected the file of a result, as a run leaves it: results/TASK/MODEL-seedN-ID.json",
+            f"cannot read the result {path}: {error.strerror or error}", _EXPECTED
         ) from error
     except ValueError as error:
         raise ResultError(
-            f"{path} is not readable JSON: {error}",
-            "the file is damaged or cut off; delete it and the run is done again",
+            f"{path} is not readable JSON, so that it is not a Result: {error}", _mend(path)
         ) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise ResultError(f"{path} is not a seqbench result", "remove it from the results")
+    if not isinstance(version, int) or "spec" not in data:
+        raise ResultError(f"{path} is not a Result", _mend(path))
     if version > SCHEMA_VERSION:
         raise ResultError(
             f"{path} has schema version {version}; this seqbench reads up to {SCHEMA_VERSION}",
@@ -501,15 +504,22 @@ def parse_result(path: str, read: Callable[[], bytes]) -> Result:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ResultError(
-            f"{path} is not a valid result: {where}: {first['msg']}",
-            "the file was changed or is damaged; delete it and the run is done again",
+            f"{path} is not a valid result: {where}: {first['msg']}", _mend(path)
         ) from error
     if result.digest != result.compute_digest():
         raise ResultError(
-            f"{path} does not match its own digest",
-            "the file was changed after it was written; delete it and the run is done again",
+            f"{path} does not match its own digest: it was changed after it was written",
+            _mend(path),
         )
     return result
+
+
+def _mend(path: str) -> str:
+    """Deleting is the advice only for a file that stands where a run leaves one."""
+    *_, folder, _, name = ("", "", *PurePath(path).parts)
+    if folder == "results" and _NAME.fullmatch(name):
+        return "the file is damaged or was changed; delete it and the run is done again"
+    return _EXPECTED
 
 
 def read_results(directory: Location) -> tuple[list[Result], list[ResultError]]:

@@ -108,7 +108,7 @@ def damaged(text, kind):
 DAMAGE = {
     "cut off": "not readable JSON",
     "empty": "not readable JSON",
-    "not a result": "not a seqbench result",
+    "not a result": "is not a Result",
     "score changed": "does not match its own digest",
     "spec changed": "is not the hash of the spec",
     "newer": "upgrade seqbench",
@@ -130,6 +130,30 @@ def test_damaged_result_is_named_and_alone(kind, tmp_path):
     results, errors = read_results(tmp_path)
     assert results == [good]
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "newer"])
+def test_only_the_file_of_a_run_is_to_be_deleted(kind, tmp_path):
+    """Another file, such as a user's source file, is said to be none."""
+    path = write_result(read_result(OLD[0]), tmp_path)
+    path.write_text(damaged(path.read_text(), kind))
+    with pytest.raises(ResultError) as caught:
+        read_result(path)
+    assert "delete it and the run is done again" in caught.value.hint
+    for elsewhere in (path.with_name("good.py"), tmp_path / path.name):
+        elsewhere.write_text(path.read_text())
+        with pytest.raises(ResultError) as caught:
+            read_result(elsewhere)
+        assert "delete" not in caught.value.hint
+        assert "expected the file of a Result" in caught.value.hint
+
+
+def test_a_leaderboard_is_no_newer_result(tmp_path):
+    """Its schema has versions of its own."""
+    (tmp_path / "leaderboard.json").write_text('{"schema_version": 99, "boards": []}')
+    with pytest.raises(ResultError, match=r"leaderboard\.json is not a Result") as caught:
+        read_result(tmp_path / "leaderboard.json")
+    assert "upgrade" not in caught.value.hint
 
 
 def test_a_result_that_is_not_there_is_not_called_damaged(tmp_path):
