@@ -140,7 +140,9 @@ def load_suite(name: str) -> Suite:
     elif name in suite_names():
         source = resources.files("seqbench") / "suites" / f"{name}.toml"
     else:
-        raise UnknownNameError("suite", name, suite_names())
+        file = f"{name}.toml"
+        near = [file] if Path(file).is_file() else []
+        raise UnknownNameError("suite", name, suite_names(), near=near)
     try:
         return Suite.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
     except OSError as error:
@@ -150,9 +152,20 @@ def load_suite(name: str) -> Suite:
     except ValidationError as error:
         # a key that there is not explains another that is missing
         first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in first["loc"])
-        what = "no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigError(f"the suite {name} is not valid: {where}: {what}") from error
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(name, first["loc"]) from error
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"the suite {name} is not valid: {where}: {first['msg']}") from error
+
+
+def _unknown_key(suite: str, loc: tuple[int | str, ...]) -> ConfigError:
+    """What is said of a key that there is not, and which there are in its place."""
+    *above, key = map(str, loc)
+    tables = {"runs": Block, "parent": Parent}
+    table = next((tables[part] for part in reversed(above) if part in tables), Suite)
+    kind = f"key of {'.'.join(above)}" if above else "key"
+    unknown = UnknownNameError(kind, key, table.model_fields)
+    return ConfigError(f"the suite {suite} is not valid: {unknown.message}", unknown.hint)
 
 
 def requests_of(suite: Suite, seeds: tuple[int, ...] | None = None) -> list[Request]:

@@ -193,7 +193,9 @@ def test_wrong_name_stops_before_the_first_run(tmp_path):
     [
         ("name = ", "not valid TOML"),
         ("name = 'x'", "not valid"),
-        (SUITE.replace("tasks", "taskz"), "runs.0.taskz: no such key"),
+        (SUITE.replace("tasks", "taskz"), "no key of runs.0 named 'taskz'; did you mean 'tasks'"),
+        (SUITE.replace("seeds", "seed"), "valid: no key named 'seed'; did you mean 'seeds'"),
+        (SUITE + "parent = { sets = {} }", "key of runs.0.parent named 'sets'; did you mean 'se"),
         (SUITE + "[search]\n'train.epochs' = []", "search.train.epochs"),
     ],
 )
@@ -209,6 +211,15 @@ def test_missing_suite():
         load_suite("quik")
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         load_suite("nowhere.toml")
+
+
+def test_a_suite_in_this_directory_is_offered(tmp_path, monkeypatch):
+    """Where its file was named without the ending."""
+    monkeypatch.chdir(tmp_path)
+    suite_of(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"did you mean 'tiny\.toml'"):
+        load_suite("tiny")
+    assert load_suite("tiny.toml").name == "tiny"
 
 
 def test_lists_of_configs_go_each_with_each_other(tmp_path):
