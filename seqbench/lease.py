@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from seqbench.errors import SeqbenchError
-from seqbench.result import create, unwritable
+from seqbench.result import check_writable, create, unwritable
 from seqbench.spec import Frozen
 
 BEAT_SECONDS = 5.0
@@ -144,6 +144,7 @@ def held(directory: Path, run_id: str) -> Iterator[Lease]:
 
     """
     is_new = not directory.exists()
+    check_writable(directory)
     lease = take(directory, run_id)
     try:
         yield lease
