@@ -294,7 +294,8 @@ def _row(items: Sequence[Item], every: Sequence[Item]) -> Iterator[str]:
     yield f"{plan.spec.task.title}{plan.spec.origin_title}"
     yield f"{plan.spec.model.name}:{plan.origin.preset}"
     settings = _tried(first, every) if first.work.trial else plan.origin.settings
-    yield f"{settings}, {train.epochs} epochs" if train else settings
+    length = f", {train.epochs} epoch{'s' if train.epochs != 1 else ''}" if train else ""
+    yield f"{settings}{length}"
     seeds: dict[str, list[int]] = defaultdict(list)
     for item in items:
         seeds[item.state].append(item.work.plan.spec.seed)

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 from rich.console import Console
 
-from seqbench import cli, estimate
+from seqbench import cli, estimate, report
 from seqbench.errors import UnknownNameError
-from seqbench.estimate import Item, makespan
+from seqbench.estimate import Estimate, Item, makespan
 from seqbench.execute import Effort, run_suite
 from seqbench.executors.local import Work
 from seqbench.measure import Measured, measure
@@ -133,6 +133,12 @@ def test_a_run_takes_the_sum_of_its_parts():
     trained = item_of(trained=True, epochs=5, batch_size=64)
     assert trained.seconds == pytest.approx(1.0 + 2 * 0.002 + 0.5)
     assert item_of("it raised").seconds is None
+
+
+def test_one_epoch_is_one():
+    """In words too."""
+    table, *_ = report.estimate_parts(Estimate((item_of(epochs=1),), 1))
+    assert list(table.columns[2].cells) == ["custom, 1 epoch"]
 
 
 def test_jobs_share_the_work():
