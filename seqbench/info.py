@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqbench import registry
+from seqbench.difference import differences
 from seqbench.errors import UnknownNameError
 from seqbench.model import Model, load_model
 from seqbench.report import titled
@@ -60,9 +61,11 @@ def parts_of(name: str, cls: type[Task | Model]) -> list[RenderableType]:
         parts.append(_presets_table(cls))
     recipes = getattr(cls, "recipes", None)
     if recipes:
-        table = titled("published recipes", "task", "preset", "settings", "source")
+        columns = ("task", "preset", "differs from the defaults in", "source")
+        table = titled("published recipes", *columns)
         for (task, preset), recipe in recipes.items():
-            settings = recipe.train.model_dump(exclude_defaults=True) | dict(recipe.model)
+            train = differences(recipe.train, TrainSpec())
+            settings = {path: value for path, (value, _) in train.items()} | dict(recipe.model)
             table.add_row(task, preset, escape(_settings(settings)), escape(recipe.source))
         parts.append(table)
     if issubclass(cls, Task):

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from seqbench.model import Recipe, load_model
 from seqbench.result import Result, Status, read_results
-from seqbench.spec import TrainSpec
+from seqbench.spec import Cosine, TrainSpec
 
 RUN = ("run", "tiny-sum", "tiny-mlp", "--epochs", "2")
 
@@ -206,7 +207,7 @@ def test_unwritable_output(seqbench, tmp_path):
     (tmp_path / "file").write_text("")
     code, out, err = seqbench(*RUN, "--output-dir", "file")
     assert code == 2
-    assert "cannot write file" in err
+    assert "cannot write file: " in err
     assert "epoch" not in out
 
 
@@ -299,6 +300,16 @@ def test_info_shows_what_training_can_be_set_to(seqbench):
         assert name in out
     _, _, err = seqbench("run", "tiny-sum", "tiny-mlp", "--epochs", 0)
     assert "seqbench info train" in err
+
+
+def test_info_shows_how_a_recipe_differs_from_the_defaults(seqbench, monkeypatch):
+    """By path, the schedule too; and says that the rest is as always."""
+    recipe = Recipe("a paper", TrainSpec(batch_size=64, schedule=Cosine()), {"dropout": 0.2})
+    monkeypatch.setattr(load_model("tiny-mlp"), "recipes", {("tiny-sum", "large"): recipe})
+    _, out, _ = seqbench("info", "tiny-mlp")
+    assert "differs from the defaults in" in out
+    assert "schedule.kind=cosine, dropout=0.2" in out
+    assert "batch_size" not in out
 
 
 def test_info_shows_the_defaults_of_a_run(seqbench):
