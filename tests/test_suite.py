@@ -193,7 +193,7 @@ def test_wrong_name_stops_before_the_first_run(tmp_path):
     [
         ("name = ", "not valid TOML"),
         ("name = 'x'", "not valid"),
-        (SUITE.replace("tasks", "taskz"), "no key of runs.0 named 'taskz'; did you mean 'tasks'"),
+        (SUITE.replace("tasks", "taskz"), "no key of runs.0 named 'taskz'; did you mean 'task' or"),
         (SUITE.replace("seeds", "seed"), "valid: no key named 'seed'; did you mean 'seeds'"),
         (SUITE + "parent = { sets = {} }", "key of runs.0.parent named 'sets'; did you mean 'se"),
         (SUITE + "[search]\n'train.epochs' = []", "search.train.epochs"),
