@@ -312,6 +312,21 @@ def test_info_shows_how_a_recipe_differs_from_the_defaults(seqbench, monkeypatch
     assert "batch_size" not in out
 
 
+def test_info_of_a_config_without_defaults_is_one_message(seqbench, install_plugin):
+    """As `check` says it."""
+    source = (
+        "from dataclasses import dataclass\nfrom seqbench.model import Model\n"
+        "@dataclass(frozen=True)\nclass Config:\n    size: int\n"
+        "class Net(Model):\n    Config = Config\n"
+    )
+    points = "[seqbench.models]\nno-default = no_default_plugin:Net\n"
+    install_plugin("no-default", "no_default_plugin", source, points)
+    code, _, err = seqbench("info", "no-default")
+    assert code == 2
+    assert "Config() of Net is refused: Config.__init__() missing 1 required" in err
+    assert "give every field one" in err
+
+
 def test_info_shows_the_defaults_of_a_run(seqbench):
     """Where nothing else is said, a run is of the first preset, whatever the config's own are."""
     _, out, _ = seqbench("info", "s4d")
