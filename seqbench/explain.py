@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from pathlib import Path
+
 from pydantic import ValidationError
 
 from seqbench.errors import UnknownNameError
@@ -9,6 +13,26 @@ from seqbench.spec import Frozen
 
 SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
 """What people call some settings."""
+
+_CORE = Path(__file__).parent
+_LIBRARIES = (
+    *(f"{os.sep}{name}{os.sep}" for name in ("torch", "lightning", "pydantic")),
+    "importlib",
+)
+"""Parts of the paths of files through which a plugin is called, or which it calls."""
+
+
+def plugin_lines(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of plugins that an error went through, the last called last."""
+    return [
+        f for f in traceback.extract_tb(error.__traceback__) if _is_of_a_plugin(Path(f.filename))
+    ]
+
+
+def _is_of_a_plugin(path: Path) -> bool:
+    if path.is_relative_to(_CORE):
+        return path.is_relative_to(_CORE / "tasks")
+    return not any(part in str(path) for part in _LIBRARIES)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
-import traceback
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
-from seqbench.explain import in_one_line
+from seqbench.explain import in_one_line, plugin_lines
 
 API_VERSION = 1
 """The version of the Task and Model interfaces that this core speaks."""
@@ -25,9 +23,6 @@ MODELS = "seqbench.models"
 
 FILE_MARK = "@"
 """Stands before the hash in ``FILE.CLASS@HASH``, the name of a model in a file, and in no other."""
-
-_NOT_THE_PLUGINS = (__file__, "importlib", f"{os.sep}pydantic{os.sep}", f"{os.sep}torch{os.sep}")
-"""Parts of the paths of files in which an error is raised that a plugin's line causes."""
 
 T = TypeVar("T")
 
@@ -162,8 +157,7 @@ def _try(entry: Entry, base: type[T]) -> tuple[type[T] | None, str | None]:
 
 def _place(error: BaseException) -> str:
     """Where a plugin's import ended; nothing if it was not in a plugin's line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f for f in frames if not any(part in f.filename for part in _NOT_THE_PLUGINS)]
+    lines = plugin_lines(error)
     return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 import traceback
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from seqbench.errors import (
     ResultError,
     SeqbenchError,
 )
+from seqbench.explain import plugin_lines
 from seqbench.flops import count_flops
 from seqbench.lease import BusyError, LostError
 from seqbench.loggers import Logs, check_loggers
@@ -71,13 +71,6 @@ EVALUATION_BATCH_SIZE = 64
 
 REFUSALS = (ConfigError, DataError, OutputError, ResultError, BusyError, LostError)
 """Why a run may not be done here and now; that says nothing of the run, and leaves no Result."""
-
-_NOT_A_PLUGINS = (
-    f"{os.sep}torch{os.sep}",
-    f"{os.sep}lightning{os.sep}",
-    f"{Path(__file__).parent}{os.sep}",
-)
-"""Parts of the paths of files through which a plugin is called, or which it calls."""
 
 _TRIALS = "trials"
 _WEIGHTS = "weights.safetensors"
@@ -310,9 +303,9 @@ def describe(error: BaseException) -> str:
     """An error in a few lines: type, message, where it was raised, and from where in a plugin."""
     if isinstance(error, SeqbenchError):
         return str(error)
-    *above, raised = traceback.extract_tb(error.__traceback__)
-    own = [f for f in above if not any(part in f.filename for part in _NOT_A_PLUGINS)]
-    places = [f"{Path(f.filename).name}:{f.lineno}, in {f.name}" for f in (raised, *own[-1:])]
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    lines = [raised, *(line for line in plugin_lines(error)[-1:] if line != raised)]
+    places = [f"{Path(line.filename).name}:{line.lineno}, in {line.name}" for line in lines]
     return f"{type(error).__name__}: {error} ({', called by '.join(places)})"
 
 

@@ -161,7 +161,7 @@ def load_suite(name: str) -> Suite:
 def _unknown_key(suite: str, loc: tuple[int | str, ...]) -> ConfigError:
     """What is said of a key that there is not, and which there are in its place."""
     *above, key = map(str, loc)
-    tables = {"runs": Block, "parent": Parent}
+    tables: dict[str, type[Frozen]] = {"runs": Block, "parent": Parent}
     table = next((tables[part] for part in reversed(above) if part in tables), Suite)
     kind = f"key of {'.'.join(above)}" if above else "key"
     unknown = UnknownNameError(kind, key, table.model_fields)

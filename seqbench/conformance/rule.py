@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from seqbench.errors import SeqbenchError
+from seqbench.explain import plugin_lines
 
 T = TypeVar("T")
-
-_NOT_THE_PLUGINS = (f"{os.sep}torch{os.sep}", str(Path(__file__).parent))
-"""Parts of the paths of files in which an error is raised that a plugin causes."""
 
 
 class Broken(Exception):  # noqa: N818  (a finding; the rule's name says the rest)
@@ -97,8 +94,7 @@ def describe(error: Exception) -> str:
     """An error in one line: type, the first line of its message, the plugin's line behind it."""
     if isinstance(error, SeqbenchError):
         return f"{type(error).__name__}: {error.message}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(part in f.filename for part in _NOT_THE_PLUGINS)]
-    where = f"{Path((own or frames)[-1].filename).name}, line {(own or frames)[-1].lineno}"
+    line = (plugin_lines(error) or traceback.extract_tb(error.__traceback__))[-1]
+    where = f"{Path(line.filename).name}, line {line.lineno}"
     message = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {message} ({where})"
