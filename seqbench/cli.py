@@ -79,7 +79,7 @@ TaskSettings = Annotated[
 _TRY_AGAIN = "what is not the model's fault can be done again by the same command"
 _HINTS = {
     "diverged": "a lower train.learning_rate or a train.gradient_clip is another run; so is a "
-    "mended model with a higher `version` (`seqbench check MODEL` tries one)",
+    "mended model, by a higher `version` (`seqbench check` tries one)",
     "failed": "when it is mended, the same command does it again",
     "oom": "a train.micro_batch_size takes less memory, and is another run",
 }
@@ -219,10 +219,10 @@ def run(  # noqa: PLR0913, PLR0917  (options)
     from seqbench import report
     from seqbench.from_file import model_named
     from seqbench.progress import shown
-    from seqbench.provenance import changed_since, now
     from seqbench.resolve import resolve, resolve_from
     from seqbench.result import Status, read_result
-    from seqbench.runner import Place, attempt
+    from seqbench.runner import Place, attempt, existing
+    from seqbench.source import changed_since
     from seqbench.spec import Request
 
     pairs = list(set_ or [])
@@ -237,10 +237,10 @@ def run(  # noqa: PLR0913, PLR0917  (options)
         others = _neighbours(compare_with, results, directory)
         place = Place(directory, data_dir, device, threads, tuple(logger or ()))
         console.print(report.plan_line(plan), highlight=False, soft_wrap=True)
-        started = now()
+        before = existing(plan.spec, directory)
         with _interruptible(), shown(console) as progress:
             result = attempt(plan, place, progress, refusals=(SeqbenchError,))
-        if result.provenance.started_at < started:
+        if before and before.provenance == result.provenance:
             console.print(
                 report.done_before(result, changed_since(result), directory),
                 highlight=False,
@@ -388,10 +388,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
 
     from seqbench import report
     from seqbench.estimate import estimate
-    from seqbench.execute import Effort, jobs_at_once, on_ray, run_suite
-    from seqbench.provenance import changed_since
-    from seqbench.result import read_results
+    from seqbench.execute import Effort, jobs_at_once, on_ray, run_suite, works_of
     from seqbench.runner import Place
+    from seqbench.source import changed_since
 
     console = Console()
     with _results_go(output_dir or f"runs/{what.name}") as (directory, home):
@@ -417,9 +416,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917  (options)
             _complain(error)
         if not dry_run:
             _render(directory, home.url if home else directory, console)
-            changed = Counter(
-                name for result in read_results(directory)[0] for name in changed_since(result)
-            )
+            works, _ = works_of(what, place, tuple(seed or ()))
+            results = (result for work in works if (result := work.result(place)))
+            changed = Counter(name for result in results for name in changed_since(result))
             for line in report.of_other_code(changed):
                 console.print(line, highlight=False, soft_wrap=True)
     if errors:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import traceback
-from pathlib import Path
-
 from pydantic import ValidationError
 
 from seqbench.errors import UnknownNameError
@@ -14,32 +10,13 @@ from seqbench.spec import Frozen
 SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
 """What people call some settings."""
 
-_CORE = Path(__file__).parent
-_LIBRARIES = (
-    *(f"{os.sep}{name}{os.sep}" for name in ("torch", "lightning", "pydantic")),
-    "importlib",
-)
-"""Parts of the paths of files through which a plugin is called, or which it calls."""
-
-
-def plugin_lines(error: BaseException) -> list[traceback.FrameSummary]:
-    """The lines of plugins that an error went through, the last called last."""
-    return [
-        f for f in traceback.extract_tb(error.__traceback__) if _is_of_a_plugin(Path(f.filename))
-    ]
-
-
-def _is_of_a_plugin(path: Path) -> bool:
-    if path.is_relative_to(_CORE):
-        return path.is_relative_to(_CORE / "tasks")
-    return not any(part in str(path) for part in _LIBRARIES)
-
 
 def in_one_line(error: BaseException) -> str:
     """An error by its type and message; of refused values the first."""
     if isinstance(error, ValidationError):
         return refused_value(error, error.title)
-    return f"{type(error).__name__}: {error}"
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}"
 
 
 def refused_value(error: ValidationError, where: str) -> str:

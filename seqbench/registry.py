@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import sys
+import traceback
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seqbench.errors import PluginError, UnknownNameError
-from seqbench.explain import in_one_line, plugin_lines
+from seqbench.explain import in_one_line
 
 API_VERSION = 1
 """The version of the Task and Model interfaces that this core speaks."""
@@ -21,8 +24,17 @@ API_VERSION = 1
 TASKS = "seqbench.tasks"
 MODELS = "seqbench.models"
 
+CORE = Path(__file__).parent
+"""Where seqbench itself is."""
+
 FILE_MARK = "@"
 """Stands before the hash in ``FILE.CLASS@HASH``, the name of a model in a file, and in no other."""
+
+_LIBRARIES = (
+    "importlib",
+    *(f"{os.sep}{name}{os.sep}" for name in ("torch", "lightning", "pydantic")),
+)
+"""Parts of the paths of files that a plugin is called from, or calls."""
 
 T = TypeVar("T")
 
@@ -103,6 +115,43 @@ def file_of(name: str) -> str | None:
     """``FILE.py:CLASS`` of the name of a model in a file, ``None`` of any other name."""
     stem, _, model = name.partition(FILE_MARK)[0].rpartition(".")
     return f"{stem}.py:{model}" if FILE_MARK in name else None
+
+
+def home_of(entry: Entry) -> Path | None:
+    """The folder of an entry's package, or the file of its module; nothing of it is run.
+
+    ``None`` where there is no such place, as in an archive. Of a package in a namespace it is the
+    first that is one itself.
+    """
+    names = entry.value.partition(":")[0].strip().split(".")
+    for count in range(1, len(names) + 1):
+        name = ".".join(names[:count])
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):  # a model in a file has no spec
+            found = None
+        origin = found.origin if found and found.has_location else None
+        origin = origin or getattr(sys.modules.get(name), "__file__", None)
+        if origin:
+            path = Path(origin)
+            path = path.parent if path.name == "__init__.py" else path
+            return path if path.exists() else None
+        if found is None:
+            return None
+    return None
+
+
+def plugin_lines(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of plugins that an error went through, the last called last.
+
+    Those of registered ones; if it went through none, all that are not of seqbench or PyTorch.
+    """
+    everything = [*entries(TASKS).values(), *entries(MODELS).values()]
+    homes = {home for entry in everything if (home := home_of(entry))} - {CORE} | {CORE / "tasks"}
+    frames = [(frame, Path(frame.filename)) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [frame for frame, path in frames if any(path.is_relative_to(home) for home in homes)]
+    foreign = [frame for frame, path in frames if not path.is_relative_to(CORE)]
+    return own or [f for f in foreign if not any(part in f.filename for part in _LIBRARIES)]
 
 
 def add(entry: Entry) -> None:

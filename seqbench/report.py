@@ -98,18 +98,19 @@ def done_before(result: Result, changed: Sequence[str], output_dir: Path) -> str
     if not changed:
         return done
     return (
-        f"{done}\nthe code of {escape(', '.join(changed))} has changed since: raise `version` in "
-        f"it, and it is another run; or delete {output_dir / result.path}, and it is done again"
+        f"{done}\nthe code of {escape(', '.join(changed))} is another now, or changed on the way: "
+        "raise the model's or task's `version`, and it is another run; or delete "
+        f"{output_dir / result.path}, and it is done again"
     )
 
 
 def of_other_code(changed: Mapping[str, int]) -> Iterator[str]:
-    """How many results are of other code of a distribution than there is now."""
+    """How many results of a suite are of other code of a distribution than there is now."""
     for distribution, count in changed.items():
         yield (
-            f"{count} of the results {'is' if count == 1 else 'are'} of other code of "
-            f"{escape(distribution)} than there is now: raise `version` in it if that gives other "
-            "numbers, and these runs are done again"
+            f"{count} results of this suite, trials too, are of other code of "
+            f"{escape(distribution)} than there is now, or of several states of it: raise the "
+            "model's or task's `version` if that gives other numbers, and their runs are done again"
         )
 
 

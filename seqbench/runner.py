@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -25,12 +26,12 @@ from seqbench.errors import (
     ResultError,
     SeqbenchError,
 )
-from seqbench.explain import plugin_lines
 from seqbench.flops import count_flops
 from seqbench.lease import BusyError, LostError
 from seqbench.loggers import Logs, check_loggers
 from seqbench.model import Adaptable, Model, load_model
-from seqbench.provenance import code_of, now, provenance
+from seqbench.provenance import now, provenance
+from seqbench.registry import plugin_lines
 from seqbench.resolve import Plan, config_from
 from seqbench.result import (
     RETRIED,
@@ -49,6 +50,7 @@ from seqbench.result import (
     unwritable,
 )
 from seqbench.sitting import Sitting, folder_of, sitting
+from seqbench.source import changed_since, code_of
 from seqbench.spec import RunSpec, TrainSpec
 from seqbench.task import FitData, Source, Split, Task, fingerprint, load_task
 from seqbench.train import (
@@ -322,6 +324,12 @@ def _ready(plan: Plan, place: Place, progress: Progress | None) -> Bench | Resul
     bench = prepare(plan, place)
     load_weights(bench.network, file, parent.spec.task.name)
     done = existing(parent.spec, place.output_dir)
+    if done and (changed := changed_since(done)):
+        warnings.warn(
+            f"the weights of {done.id} were trained by other code of {', '.join(changed)} than "
+            "there is now",
+            stacklevel=2,
+        )
     return replace(bench, parent_data=done.data if done else None)
 
 
@@ -397,7 +405,7 @@ def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
         audience = Audience(progress, bench.logs, bench.seat)
         return fit(bench.network, bench.task, bench.data, bench.job, audience)
     except Diverged as error:
-        return _result(bench, Status.DIVERGED, error=str(error), curve=error.curve)
+        return _result(bench, Status.DIVERGED, error.code, error=str(error), curve=error.curve)
 
 
 def _evaluated(bench: Bench, status: Status = Status.EVALUATED) -> Result:
@@ -432,6 +440,7 @@ def prepare(plan: Plan, place: Place) -> Bench:
     device = prepare_device(place)
     memory = PeakMemory(device)
     model_class = load_model(spec.model.name)
+    code = code_of(spec)
     _check_version(spec.model.name, spec.model.version, model_class.version)
     task = _task(spec, place)
     data = task.fit_data()
@@ -449,7 +458,6 @@ def prepare(plan: Plan, place: Place) -> Bench:
             f"{spec.task.title}: {str(error).splitlines()[0]}"
         ) from error
     folder = folder_of(place.output_dir, spec.id)
-    code = code_of(spec)
     return Bench(plan, task, data, network, device, folder, memory, code, rate_change)
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from seqbench.cost import PeakMemory
 from seqbench.model import Model
-from seqbench.provenance import states
 from seqbench.result import Epoch, Learned
 from seqbench.schedule import Clock, learning_rate_factor
+from seqbench.source import states
 from seqbench.spec import TrainSpec
 from seqbench.task import FitData, Split, Task
 
@@ -69,11 +69,12 @@ class Audience:
 
 
 class Diverged(Exception):  # noqa: N818  (an outcome, not a mistake)
-    """The loss stopped being finite; carries the learning curve up to there."""
+    """The loss stopped being finite; carries the learning curve, and code, up to there."""
 
     def __init__(self, message: str, curve: tuple[Epoch, ...]) -> None:
         super().__init__(message)
         self.curve = curve
+        self.code: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,11 @@ def fit(
     remaining = learner.clock.total_steps - learner.steps_done
     if remaining:
         learner.train()
-        _train(learner, job, remaining)
+        try:
+            _train(learner, job, remaining)
+        except Diverged as error:
+            error.code = learner.code
+            raise
     return Fitted(
         weights=learner.best,
         chosen_epoch=learner.chosen_epoch,
@@ -407,9 +412,9 @@ def load_checkpoint(learner: Learner) -> None:
     changed = sorted(p for p, seen in learner.code.items() if before.get(p, seen)[-1] != seen[-1])
     if changed:
         warnings.warn(
-            f"the code of {', '.join(changed)} has changed since epoch {len(learner.curve)}, after "
-            "which this training goes on; its result will say so. Raise `version` if that gives "
-            f"other numbers: it is another run then. Or delete {learner.job.checkpoints.folder}, "
-            "and it starts from the beginning",
+            f"the code of {', '.join(changed)} has changed since epoch {len(learner.curve)}, from "
+            "which this training goes on; its result will say so. Raise the model's or task's "
+            "`version` if that gives other numbers: it is another run then. Or delete "
+            f"{learner.job.checkpoints.folder}, and it starts from the beginning",
             stacklevel=2,
         )

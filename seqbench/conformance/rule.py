@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from seqbench.errors import SeqbenchError
-from seqbench.explain import plugin_lines
+from seqbench.registry import plugin_lines
 
 T = TypeVar("T")
 

@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -25,6 +26,7 @@ from seqbench.resources import available_bytes, cores, memory_kills, resident_by
 from seqbench.result import unwritable
 from seqbench.runner import REFUSALS, Place
 from seqbench.sitting import folder_of
+from seqbench.source import Source, adopt, seen_for
 from seqbench.work import Work, modules_of
 
 _GRACE_SECONDS = 5.0
@@ -63,6 +65,7 @@ class LocalExecutor:
         self._jobs = jobs
         self._devices = devices_of(place.device)
         self._running: dict[str, _Running] = {}
+        self._seen = seen_for(work.plan.spec for work in works)  # as its modules are preloaded
         self._context = multiprocessing.get_context("forkserver")
         preload = [__name__, *modules_of(work.plan for work in works)]
         self._context.set_forkserver_preload(preload)
@@ -86,7 +89,8 @@ class LocalExecutor:
         device = self._next_device()
         place = dataclasses.replace(self._place, device=device)
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(work, place, sender), daemon=True)
+        arguments = (work, place, self._seen, sender)
+        process = self._context.Process(target=_child, args=arguments, daemon=True)
         kills = memory_kills()
         process.start()
         sender.close()
@@ -163,7 +167,8 @@ def slots(place: Place) -> int:
     return len(devices_of(place.device))
 
 
-def _child(work: Work, place: Place, told: Connection) -> None:
+def _child(work: Work, place: Place, seen: Mapping[Path, Source | None], told: Connection) -> None:
+    adopt(seen)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is left
     threading.Thread(target=die_with_parent, daemon=True).start()
