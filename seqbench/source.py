@@ -101,8 +101,8 @@ def _read(home: Path) -> Source | None:
     digest = hashlib.sha256()
     folder = home if home.is_dir() else home.parent
     found = home.rglob("*.py") if home.is_dir() else [home]
-    files = {file.relative_to(folder).as_posix(): file for file in found if file.is_file()}
-    files = {name: file for name, file in files.items() if not f"/{name}".count("/.")}
+    named = {file.relative_to(folder).as_posix(): file for file in found if file.is_file()}
+    files = {name: file for name, file in named.items() if "/." not in f"/{name}"}
     try:
         for name in sorted(files):
             content = files[name].read_bytes()
