@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from seqbench.errors import UnknownNameError
+from seqbench.errors import SeqbenchError, UnknownNameError
 from seqbench.spec import Frozen
 
 SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
@@ -12,9 +12,11 @@ SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error by its type and message; of refused values the first."""
+    """An error by its type and message; of refused values the first, of many lines too."""
     if isinstance(error, ValidationError):
         return refused_value(error, error.title)
+    if isinstance(error, SeqbenchError):  # its hint is the next line
+        return f"{type(error).__name__}: {error}"
     message = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {message}"
 
