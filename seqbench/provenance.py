@@ -56,8 +56,8 @@ def provenance(
 
 
 def _plugin(entry: Entry, code: States) -> Plugin:
-    home, source = registry.home_of(entry), source_of(entry)
-    states = code.get(home.stem, (source.sha256,)) if home and source else None
+    source = source_of(entry)
+    states = code.get(source.package, (source.sha256,)) if source else None
     return Plugin(
         distribution=entry.distribution,
         version=entry.distribution_version,

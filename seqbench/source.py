@@ -21,6 +21,7 @@ _GIT_SECONDS = 20.0
 class Source:
     """The code of a plugin: the SHA-256 of its Python files; ``commit`` if a checkout tracks it."""
 
+    package: str
     sha256: str
     commit: str | None
     dirty: bool | None
@@ -60,9 +61,8 @@ def adopt(seen: Mapping[Path, Source | None]) -> None:
 
 def code_of(spec: RunSpec) -> dict[str, str]:
     """The SHA-256 of the code of a spec's plugins, by package."""
-    entries = [entry for entry in entries_of(spec) if entry]
-    found = {registry.home_of(entry): source_of(entry) for entry in entries}
-    return {home.stem: source.sha256 for home, source in found.items() if home and source}
+    sources = [source_of(entry) for entry in entries_of(spec) if entry]
+    return {source.package: source.sha256 for source in sources if source}
 
 
 def states(before: States, now: Mapping[str, str]) -> dict[str, list[str]]:
@@ -112,7 +112,7 @@ def _read(home: Path) -> Source | None:
     if not files:
         return None
     commit, dirty = commit_of(home / "__init__.py" if home.is_dir() else home)
-    return Source(digest.hexdigest(), commit, dirty)
+    return Source(home.stem, digest.hexdigest(), commit, dirty)
 
 
 def commit_of(file: Path) -> tuple[str | None, bool | None]:
