@@ -18,7 +18,7 @@ _GIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginCode:
     """The code of a plugin: the SHA-256 of its Python files; ``commit`` if a checkout tracks it."""
 
     package: str
@@ -30,10 +30,10 @@ class Source:
 States = Mapping[str, Sequence[str]]
 """The SHA-256 of each state of the code that a training has seen, by package, that of now last."""
 
-_seen: dict[Path, Source | None] = {}
+_seen: dict[Path, PluginCode | None] = {}
 
 
-def source_of(entry: Entry) -> Source | None:
+def source_of(entry: Entry) -> PluginCode | None:
     """The code of a plugin as this process first asked for it, which is when it loads it.
 
     ``None`` of what comes with seqbench, of models in files, whose names say it, and where there
@@ -47,14 +47,14 @@ def source_of(entry: Entry) -> Source | None:
     return _seen[home]
 
 
-def seen_for(specs: Iterable[RunSpec]) -> dict[Path, Source | None]:
+def seen_for(specs: Iterable[RunSpec]) -> dict[Path, PluginCode | None]:
     """All that this process has seen, the plugins of these specs among it, for its children."""
     for spec in specs:
         code_of(spec)
     return dict(_seen)
 
 
-def adopt(seen: Mapping[Path, Source | None]) -> None:
+def adopt(seen: Mapping[Path, PluginCode | None]) -> None:
     """Take what a parent has seen, whose modules this process has."""
     _seen.update(seen)
 
@@ -96,7 +96,7 @@ def _is_of(plugin: Plugin, entry: Entry) -> bool:
     return (plugin.distribution, plugin.entry_point) == (entry.distribution, entry.value)
 
 
-def _read(home: Path) -> Source | None:
+def _read(home: Path) -> PluginCode | None:
     """The names and contents of all Python files of a package or module, hidden ones left out."""
     digest = hashlib.sha256()
     folder = home if home.is_dir() else home.parent
@@ -112,7 +112,7 @@ def _read(home: Path) -> Source | None:
     if not files:
         return None
     commit, dirty = commit_of(home / "__init__.py" if home.is_dir() else home)
-    return Source(home.stem, digest.hexdigest(), commit, dirty)
+    return PluginCode(home.stem, digest.hexdigest(), commit, dirty)
 
 
 def commit_of(file: Path) -> tuple[str | None, bool | None]:

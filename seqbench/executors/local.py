@@ -26,7 +26,7 @@ from seqbench.resources import available_bytes, cores, memory_kills, resident_by
 from seqbench.result import unwritable
 from seqbench.runner import REFUSALS, Place
 from seqbench.sitting import folder_of
-from seqbench.source import Source, adopt, seen_for
+from seqbench.source import PluginCode, adopt, seen_for
 from seqbench.work import Work, modules_of
 
 _GRACE_SECONDS = 5.0
@@ -167,7 +167,7 @@ def slots(place: Place) -> int:
     return len(devices_of(place.device))
 
 
-def _child(work: Work, place: Place, seen: Mapping[Path, Source | None], told: Connection) -> None:
+def _child(work: Work, place: Place, seen: Mapping[Path, PluginCode | None], told: Connection) -> None:
     adopt(seen)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is left
