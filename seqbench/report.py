@@ -126,8 +126,11 @@ def result_lines(result: Result, output_dir: Path) -> str:
     if result.test and result.cost:
         flops = "unknown" if result.cost.flops is None else f"{result.cost.flops:,}"
         line = f"{result.cost.parameters:,} parameters, {flops} FLOPs a forward pass"
-        seconds = result.cost.train_seconds
-        lines.append(line if seconds is None else f"{line}, {seconds:.1f} s of training")
+        seconds, cpu_seconds = result.cost.train_seconds, result.cost.train_cpu_seconds
+        line = line if seconds is None else f"{line}, {seconds:.1f} s of training"
+        if result.cost.waited:
+            line += f", of which it had a core for {cpu_seconds:.1f} s: the machine was busy"
+        lines.append(line)
     if result.data and not result.data.official:
         lines.append("the data are not the official ones: never ranked beside official results")
     lines.append(str(output_dir / result_path(result.spec)))

@@ -12,7 +12,7 @@ import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Literal, Self
@@ -26,6 +26,7 @@ from seqbench.spec import Frozen, RunSpec, Signature, canonical_json
 SCHEMA_VERSION = 1
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+_BUSY = 0.9
 _NAME = re.compile(r".+-seed\d+-[0-9a-f]{16}\.json")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -64,7 +65,9 @@ class Score(Frozen):
 class Epoch(Frozen):
     """One point of the learning curve; ``None`` where a number was not finite.
 
-    ``learned`` is what ``Model.learned`` told at the end of the epoch.
+    ``train_cpu_seconds`` are the processor's seconds within ``train_seconds``, of all threads of
+    the process; ``None`` on a GPU, and in results from before the field. ``learned`` is what
+    ``Model.learned`` told at the end of the epoch.
     """
 
     epoch: int
@@ -74,7 +77,15 @@ class Epoch(Frozen):
     val_loss: float | None
     val_score: float | None
     train_seconds: float
+    train_cpu_seconds: float | None = None
     learned: Learned | None = None
+
+
+def cpu_seconds_of(curve: Iterable[Epoch]) -> float | None:
+    """The processor's seconds of a whole training, if every epoch has told them."""
+    told = [point.train_cpu_seconds for point in curve]
+    known = [seconds for seconds in told if seconds is not None]
+    return math.fsum(known) if known and len(known) == len(told) else None
 
 
 class Packed(Frozen):
@@ -137,19 +148,32 @@ class Cost(Frozen):
     """What a run cost.
 
     ``flops`` is of one forward pass for one example, ``None`` where an operator is not known.
-    ``examples_per_second`` is of training; ``latency_seconds`` the median time of one forward
-    pass at batch 1; ``throughput`` examples per second of inference at ``throughput_batch``.
+    ``train_cpu_seconds`` are as in ``Epoch``. ``examples_per_second`` is of training;
+    ``latency_seconds`` the median time of one forward pass at batch 1; ``throughput`` examples per
+    second of inference at ``throughput_batch``.
     ``peak_bytes`` is resident memory on a CPU, allocated memory on a GPU.
     """
 
     parameters: int
     flops: int | None
     train_seconds: float | None = None
+    train_cpu_seconds: float | None = None
     examples_per_second: float | None = None
     peak_bytes: int | None = None
     latency_seconds: float | None = None
     throughput: float | None = None
     throughput_batch: int | None = None
+
+    @property
+    def waited(self) -> bool:
+        """Whether training took longer than it would have on an idle machine.
+
+        A process that trains keeps one core busy at least. If it had one for less than 0.9 of the
+        time, others used the machine, or it waited for a disk.
+        """
+        if self.train_seconds is None or self.train_cpu_seconds is None:
+            return False
+        return self.train_cpu_seconds < _BUSY * self.train_seconds
 
 
 class Plugin(Frozen):

@@ -42,6 +42,7 @@ from seqbench.result import (
     RateChange,
     Result,
     Status,
+    cpu_seconds_of,
     is_full,
     read_result,
     remove_unfinished,
@@ -622,12 +623,16 @@ def _cost(bench: Bench, test: Split, fitted: Fitted | None) -> Cost:
     )
 
 
-def _training_cost(bench: Bench, fitted: Fitted) -> dict[str, float]:
+def _training_cost(bench: Bench, fitted: Fitted) -> dict[str, float | None]:
     seconds = sum(point.train_seconds for point in fitted.curve)
     epochs = len(fitted.curve)
     batch_size = bench.train_spec.batch_size
     examples = min(epochs * len(bench.data.train), fitted.curve[-1].steps * batch_size)
-    return {"train_seconds": seconds, "examples_per_second": examples / seconds}
+    return {
+        "train_seconds": seconds,
+        "train_cpu_seconds": cpu_seconds_of(fitted.curve),
+        "examples_per_second": examples / seconds,
+    }
 
 
 def parameters_of(network: Model) -> int:

@@ -207,7 +207,7 @@ class Learner(LightningModule):
         self.progress: Progress | None = None
         self._loss_sum = torch.zeros((), device=job.device)
         self._examples = 0
-        self._started = 0.0
+        self._started = self._cpu_started = 0.0
         self._factor = 1.0
 
     @property
@@ -227,7 +227,7 @@ class Learner(LightningModule):
         self._val_scores = [p.val_score for p in self.curve if p.val_score is not None]
         self._loss_sum.zero_()
         self._examples = 0
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of the step."""
@@ -273,6 +273,7 @@ class Learner(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validate, remember the weights if they are the best, and save where we are."""
         seconds = time.perf_counter() - self._started
+        cpu_seconds = time.process_time() - self._cpu_started
         spec = self.job.spec
         scores, val_loss = evaluate(
             self.network, self.task, self.val, spec.examples_at_once, spec.precision
@@ -288,6 +289,7 @@ class Learner(LightningModule):
             val_loss=_finite(val_loss),
             val_score=_finite(mean),
             train_seconds=seconds,
+            train_cpu_seconds=cpu_seconds if self.job.device.type == "cpu" else None,
             learned=learned_by(self.network),
         )
         if not (math.isfinite(train_loss) and math.isfinite(val_loss) and math.isfinite(mean)):

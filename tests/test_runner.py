@@ -10,7 +10,7 @@ from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.lease import BusyError, LostError, lease_path, look, take
 from seqbench.model import load_model
 from seqbench.resolve import resolve
-from seqbench.result import Status, read_result, result_path
+from seqbench.result import Status, cpu_seconds_of, read_result, result_path
 from seqbench.runner import Place, attempt, run, run_trial
 from seqbench.sitting import epochs_kept, folder_of
 from seqbench.spec import Request
@@ -35,6 +35,7 @@ def test_result_is_whole_and_on_disk(tmp_path):
     assert result.cost.parameters == 16 * 8 + 8 + 8 * 2 + 2
     assert result.cost.flops == 2 * (16 * 8 + 8 * 2)
     assert min(result.cost.latency_seconds, result.cost.throughput, result.cost.train_seconds) > 0
+    assert result.cost.train_cpu_seconds == cpu_seconds_of(result.curve) > 0
     assert result.cost.peak_bytes > 1e6
     assert result.provenance.model_plugin.distribution == "seqbench-tiny"
     assert result.provenance.threads == 1

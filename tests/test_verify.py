@@ -187,6 +187,10 @@ TAMPERING = {
         setting("cost.train_seconds", 1.0),
         {"cost.train_seconds"},
     ),
+    "processor time that no epoch has": (
+        setting("cost.train_cpu_seconds", 1.0),
+        {"cost.train_cpu_seconds"},
+    ),
     "more throughput": (setting("cost.examples_per_second", 9e9), {"cost.examples_per_second"}),
     "an epoch before its beginning": (
         setting("curve.7.train_seconds", -1.0),

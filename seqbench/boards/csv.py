@@ -100,6 +100,7 @@ _COSTS = (
     "parameters",
     "flops",
     "train_seconds",
+    "train_cpu_seconds",
     "examples_per_second",
     "latency_seconds",
     "throughput",

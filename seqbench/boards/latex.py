@@ -51,6 +51,7 @@ _SPECIAL = {
     "\N{DAGGER}": r"\textdagger{}",
     "\N{DOUBLE DAGGER}": r"\textdaggerdbl{}",
     "\N{SECTION SIGN}": r"\textsection{}",
+    "\N{PILCROW SIGN}": r"\textparagraph{}",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
     **{mark: f"{{{mark}}}" for mark in "[]"},
 }

@@ -286,12 +286,14 @@ def _cost(group: _Group) -> Cost | None:
     if not costs:
         return None
     flops = [cost.flops for cost in costs if cost.flops is not None]
+    cpu_seconds = [c.train_cpu_seconds for c in costs if c.train_cpu_seconds is not None]
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
     batches = {cost.throughput_batch for cost in costs}
     return Cost(
         parameters=statistics.median_low(cost.parameters for cost in costs),
         flops=statistics.median_low(flops) if len(flops) == len(costs) else None,
         train_seconds=_median(cost.train_seconds for cost in costs),
+        train_cpu_seconds=_median(cpu_seconds) if len(cpu_seconds) == len(costs) else None,
         examples_per_second=_median(cost.examples_per_second for cost in costs),
         peak_bytes=max(peaks, default=None),
         latency_seconds=_median(cost.latency_seconds for cost in costs),

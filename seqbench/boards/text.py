@@ -26,6 +26,7 @@ UNKNOWN = "n/a"
 ONE_SEED = "\N{DAGGER}"
 LOST = "\N{DOUBLE DAGGER}"
 UNVERIFIED = "\N{SECTION SIGN}"
+WAITED = "\N{PILCROW SIGN}"
 """Marks that a footnote explains; a place in brackets is the fourth."""
 
 COLUMNS = (
@@ -91,7 +92,7 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
         MISSING if row.val_mean is None else number(board, row.val_mean),
         MISSING if cost is None else f"{cost.parameters:,}",
         _flops(cost),
-        duration(cost.train_seconds if cost else None),
+        duration(cost.train_seconds if cost else None) + (WAITED if cost and cost.waited else ""),
         duration(cost.latency_seconds if cost else None),
         amount(cost.throughput if cost else None, "/s"),
         amount(cost.peak_bytes if cost else None, "B"),
@@ -227,6 +228,11 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
         )
     if any(one.source_kind == "unverified" for board in boards for one in board.published):
         notes.append(f"{UNVERIFIED} a published number that was recalled, not read in its source")
+    if any(row.cost.waited for row in rows if row.cost):
+        notes.append(
+            f"{WAITED} training had a core for less than 0.9 of this time, as other processes used "
+            "the machine, or it waited for a disk: the time is an upper bound"
+        )
     if machines := sorted({machine for row in rows for machine in row.machines}):
         several = "; costs compare on one machine only" if len(machines) > 1 else ""
         notes.append(f"measured on {', '.join(machines)}{several}")

@@ -167,7 +167,9 @@ def slots(place: Place) -> int:
     return len(devices_of(place.device))
 
 
-def _child(work: Work, place: Place, seen: Mapping[Path, PluginCode | None], told: Connection) -> None:
+def _child(
+    work: Work, place: Place, seen: Mapping[Path, PluginCode | None], told: Connection
+) -> None:
     adopt(seen)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its runs itself
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is left

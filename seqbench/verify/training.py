@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from seqbench.result import Epoch, Result, Status
+from seqbench.result import Epoch, Result, Status, cpu_seconds_of
 from seqbench.schedule import Clock, learning_rate_factor
 from seqbench.spec import TrainSpec
 from seqbench.verify.definition import definition_of
@@ -101,7 +101,7 @@ def check_choice(result: Result) -> Iterator[Problem]:
 
 
 def check_training_cost(result: Result) -> Iterator[Problem]:
-    """Seconds of training are the sum over the curve, examples a second follow from them."""
+    """Seconds of training are the sums over the curve, examples a second follow from them."""
     train, cost = result.spec.train, result.cost
     if cost is None or cost.train_seconds is None:
         return
@@ -110,6 +110,11 @@ def check_training_cost(result: Result) -> Iterator[Problem]:
         return
     seconds = math.fsum(point.train_seconds for point in result.curve)
     yield from unequal("cost.train_seconds", cost.train_seconds, seconds, "sum over the curve")
+    cpu_seconds, where = cpu_seconds_of(result.curve), "cost.train_cpu_seconds"
+    if cpu_seconds is not None:
+        yield from unequal(where, cost.train_cpu_seconds, cpu_seconds, "sum over the curve")
+    elif cost.train_cpu_seconds is not None:
+        yield Problem(where, cost.train_cpu_seconds, "none: not every epoch has them")
     definition = definition_of(result.spec.task)
     if definition is None or seconds <= 0:
         return

@@ -125,6 +125,17 @@ def test_costs_are_medians_over_seeds_and_the_highest_peak():
     assert (row.cost.train_seconds, row.cost.peak_bytes, row.cost.flops) == (12.0, 9, 102)
 
 
+def test_a_row_tells_processor_time_if_all_its_seeds_do():
+    """Results from before the field do not, and the medians are to be of the same runs."""
+    costs = [COST.model_copy(update={"train_cpu_seconds": seconds}) for seconds in (80.0, 20.0)]
+    costs.append(COST)
+    results = [result_of(spec_of(seed=seed), cost=cost) for seed, cost in enumerate(costs)]
+    (row,) = only_board(results[:2]).rows
+    assert row.cost.train_cpu_seconds == 50.0
+    (row,) = only_board(results).rows
+    assert row.cost.train_cpu_seconds is None
+
+
 def test_flops_that_one_seed_does_not_know_are_not_known():
     """Never a low number."""
     unknown = COST.model_copy(update={"flops": None})

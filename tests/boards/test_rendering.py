@@ -90,6 +90,17 @@ def test_unknown_flops_are_not_missing_ones():
     assert "\N{EN DASH}" in cells
 
 
+@pytest.mark.parametrize(
+    ("seconds", "marked"), [(None, False), (20.0, True), (80.0, False), (160.0, False)]
+)
+def test_a_time_on_a_busy_machine_is_marked(seconds, marked):
+    """Of 83.5 seconds; several threads have more processor time than that."""
+    cost = COST.model_copy(update={"train_cpu_seconds": seconds})
+    markdown = render_markdown(rank(seeds([0.5], cost=cost)))
+    assert ("\N{PILCROW SIGN}" in row_of(markdown)) is marked
+    assert ("\N{PILCROW SIGN} training had a core" in markdown) is marked
+
+
 def row_of(markdown, name="tcn"):
     """The table row of a model."""
     return next(line for line in markdown.splitlines() if line.startswith("|") and name in line)
