@@ -53,7 +53,7 @@ def tables(leaderboard: Leaderboard) -> dict[str, str]:
     return {
         "equal-examples": equal_examples(boards),
         "equal-examples-short": equal_examples(boards, SHORT),
-        "equal-time": equal_time(leaderboard, "smnist"),
+        "equal-time": equal_time(leaderboard, ("smnist",)),
         "kernel-sizes": kernel_sizes(boards, "flexconv:flextcn-2"),
     }
 
@@ -106,20 +106,25 @@ def equal_examples(boards: Mapping[str, Board], shown: Sequence[str] | None = No
     return markdown(heading, lines)
 
 
-def equal_time(leaderboard: Leaderboard, task: str) -> str:
-    """The rows of a board of step budgets, the best first."""
-    (board,) = (b for b in leaderboard.boards if b.title == f"{task}, step budget")
-    rows = sorted(by_name(board).values(), key=lambda row: -(row.mean or 0.0))
-    lines = [
-        (
-            f"`{row.preset_name}`",
-            f"{row.train.max_steps:,}",
-            f"{row.train.max_steps * row.train.batch_size:,}",
-            score,
-        )
-        for row, score in zip(rows, scores(board, [row.preset_name for row in rows]), strict=True)
-    ]
-    return markdown(("model", "steps", "images seen", "test accuracy"), lines)
+def equal_time(leaderboard: Leaderboard, tasks: Sequence[str]) -> str:
+    """What every model has seen and learned on boards of step budgets, best first on the first.
+
+    A dash stands where a model has not been run.
+    """
+    titles = [f"{task}, step budget" for task in tasks]
+    boards = [b for title in titles for b in leaderboard.boards if b.title == title]
+    rows = [by_name(board) for board in boards]
+    names = sorted({name for of_board in rows for name in of_board})
+    names.sort(key=lambda name: -(rows[0][name].mean or 0.0) if name in rows[0] else 1.0)
+    columns: list[list[str]] = []
+    for board, of_board in zip(boards, rows, strict=True):
+        seen = [of_board[name].train if name in of_board else None for name in names]
+        columns.append([f"{t.max_steps * t.batch_size:,}" if t else "-" for t in seen])
+        columns.append(scores(board, names))
+    heading = [title for task in tasks for title in (f"images of {task}", task)]
+    cells = zip(*columns, strict=True)
+    lines = [(f"`{name}`", *line) for name, line in zip(names, cells, strict=True)]
+    return markdown(("model", *heading), lines)
 
 
 def kernel_sizes(boards: Mapping[str, Board], name: str) -> str:

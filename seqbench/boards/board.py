@@ -79,7 +79,7 @@ class Row(Frozen):
     that were only evaluated. ``parent`` is what the weights were trained by before, at seed 0, and
     ``rate_change`` what was done with the network where its task has another rate. ``runs`` are
     the ids of all runs, failed ones too, by seed.
-    ``interval`` is a bootstrap interval of the mean; ``below`` compares the row with the competing
+    ``interval`` is that of the mean; ``below`` compares the row with the competing
     one placed next below it. ``minus_published`` is the mean minus the published number.
     """
 
@@ -151,7 +151,7 @@ class Board(Frozen):
     ``fingerprint`` is over the data of training and validation, ``test_fingerprint`` over those
     of the test; they and ``official`` are ``None`` as far as no run got to see the data. ``label``
     names data that are not official. ``groups`` are the maximal sets of adjacent competing rows
-    that do not differ, as row ids; they may overlap. ``published`` stand beside the rows.
+    not shown to differ, as row ids; they may overlap. ``published`` stand beside the rows.
     """
 
     title: str
@@ -189,7 +189,7 @@ class Overall(Frozen):
     all boards, where some have but few models. ``missing`` gives, for each other model on them,
     the boards without a score of it. ``friedman_p`` is of Friedman's test that no two
     models differ, ``critical_difference`` is Nemenyi's for mean ranks at level 0.05; ``groups``
-    are the maximal sets of adjacent rows that do not differ, by name.
+    are the maximal sets of adjacent rows not shown to differ, by name.
     """
 
     budget: Budget

@@ -14,8 +14,8 @@ from seqbench.boards.statistics import (
     Array,
     PairedTest,
     adjacent_groups,
-    bootstrap_interval,
     holm,
+    mean_interval,
     paired_test,
 )
 
@@ -33,19 +33,21 @@ def compared(board: Board, scores: _Scores) -> Board:
     order = [row.id for row in board.rows if row.competes]
     neighbours = [_tested(scores, *pair) for pair in pairwise(order)]
     below = _comparisons(list(pairwise(order)), neighbours)
-    rows = [
-        row.model_copy(update={"interval": _interval(row.id, scores), "below": below.get(row.id)})
-        for row in board.rows
-    ]
+    rows = []
+    for row in board.rows:
+        found = {"interval": _interval(board, scores.get(row.id)), "below": below.get(row.id)}
+        rows.append(row.model_copy(update=found))
     groups = _groups(order, scores, neighbours)
     return board.model_copy(update={"rows": tuple(rows), "groups": groups})
 
 
-def _interval(row: str, scores: _Scores) -> Interval | None:
-    found = scores.get(row)
-    if found is None:
+def _interval(board: Board, scores: Array | None) -> Interval | None:
+    """None of it lies where no score of the metric can be."""
+    if scores is None:
         return None
-    low, high = bootstrap_interval(found, seed=int(row, 16))
+    low, high = mean_interval(scores)
+    if board.metric.name == "accuracy":
+        low, high = max(low, 0.0), min(high, 1.0)
     return Interval(low=low, high=high)
 
 

@@ -117,7 +117,7 @@ def _ranks(board: Board, rows: Sequence[Row]) -> list[float]:
 def _groups(
     rows: Sequence[OverallRow], difference: float, p: float | None
 ) -> tuple[tuple[str, ...], ...]:
-    """Rows that do not differ; all of them, unless Friedman's test finds a difference."""
+    """Rows that are not shown to differ; all of them, unless Friedman's test finds a difference."""
 
     def alike(upper: int, lower: int) -> bool:
         none = p is not None and p >= LEVEL

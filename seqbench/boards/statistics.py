@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import friedmanchisquare, studentized_range
+from scipy.stats import t as student_t
 
 from seqbench.errors import ResultError
 from seqbench.result import Packed, Result
@@ -27,7 +29,6 @@ FINEST = 100
 """Scores per example that are multiples of 1/q, q up to this, are counted as whole numbers."""
 
 DRAWS = 9_999
-REPLICATES = 1_000
 SAMPLED = f"sign-flip test with {DRAWS:,} draws"
 
 Array = npt.NDArray[Any]
@@ -143,7 +144,8 @@ def _exact_p(differences: Array) -> float:
     The distribution of U is taken from its characteristic function, tilted by exp(2 theta U) so
     that the observed value stands in its middle, which keeps all digits of a small tail (Keich
     2005, "sFFT"). A period of the discrete transform that is shorter than the range of U folds
-    back less than 1e-17 of it, by Hoeffding's inequality.
+    back less than 1e-17 of it, by Hoeffding's inequality. What is less than the smallest number
+    is that: no p is zero.
     """
     observed = abs(int(differences.sum()))
     if observed == 0:
@@ -166,7 +168,7 @@ def _exact_p(differences: Array) -> float:
     pmf = np.fft.irfft(transform, period)[: min(reach, total - u + 1)]
     tail = float(pmf @ np.exp(-2.0 * theta * np.arange(len(pmf))))
     scale = float(counts @ _log_cosh(theta * sizes)) - theta * observed
-    return _steady(min(1.0, 2.0 * math.exp(scale) * tail))
+    return _steady(min(1.0, max(2.0 * math.exp(scale) * tail, sys.float_info.min)))
 
 
 def _tilt(sizes: Array, counts: Array, mean: float) -> float:
@@ -254,43 +256,36 @@ def critical_difference(models: int, boards: int) -> float:
 # One row
 
 
-def bootstrap_interval(scores: Array, seed: int) -> tuple[float, float]:
-    """The 95% percentile interval of the mean of scores ``(seed, example)``, by the bootstrap.
+def mean_interval(scores: Array) -> tuple[float, float]:
+    """The 95% interval of the mean of scores ``(seed, example)``, by Student's t.
 
-    Seeds and test examples are both drawn again, independently, for they are crossed: every
-    network is tested on the same examples (Owen 2007, "The pigeonhole bootstrap"). It covers what
-    another training and another test set of this size would change. Of one seed only the examples
-    are drawn again, so that it says nothing of another training; of few, it is too narrow by a
-    factor of about sqrt((seeds - 1) / seeds). The same ``seed`` gives the same interval.
-
-    Examples on which the seeds score alike are drawn together, by one multinomial number.
+    Seeds and test examples are both drawn at random and crossed, for every network is tested on
+    the same examples. So the variance of the mean comes from mean squares of a two-way layout,
+    that of seeds only where it is more than what is left over, and its degrees of freedom are
+    Satterthwaite's (1946, "An approximate distribution of estimates of variance components"): few
+    where seeds differ. It covers what another training and another test set of this size
+    would change; of one seed nothing of another training.
     """
     seeds, n = scores.shape
-    patterns, counts = _patterns(scores)
-    generator = np.random.default_rng(seed)
-    examples = generator.multinomial(n, counts / n, REPLICATES)
-    weights = generator.multinomial(seeds, np.full(seeds, 1.0 / seeds), REPLICATES)
-    means = (examples @ patterns * weights).sum(axis=1) / (seeds * n)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return _steady(low), _steady(high)
-
-
-def _patterns(scores: Array) -> tuple[Array, Array]:
-    """The distinct columns ``(pattern, seed)`` and how often each is there, the frequent first.
-
-    Scores other than 0 and 1, or of many seeds, are hardly ever the same and are not gathered.
-    """
-    seeds, n = scores.shape
-    if seeds > 16 or not _binary(scores):
-        return scores.T.astype(np.float64), np.ones(n, np.int64)
-    bits = np.arange(seeds)
-    counts = np.bincount((1 << bits) @ scores.astype(np.int64))
-    codes = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    return (codes[:, None] >> bits & 1).astype(np.float64), counts[codes]
-
-
-def _binary(scores: Array) -> bool:
-    return scores.dtype == np.bool_ or bool(np.all((scores == 0) | (scores == 1)))
+    by_seed, by_example = scores.mean(axis=1), scores.mean(axis=0)
+    mean = float(by_seed.mean())
+    if n < 2:
+        return _steady(mean), _steady(mean)
+    squares = [(seeds * float(by_example.var(ddof=1)), n - 1)]
+    total = squares[0][0]
+    if seeds > 1:
+        of_seeds = n * float(by_seed.var(ddof=1))
+        freedom = (seeds - 1) * (n - 1)
+        rest = scores - by_seed[:, None] - by_example + mean
+        left_over = float((rest**2).sum()) / freedom
+        if of_seeds > left_over:
+            total += of_seeds - left_over
+            squares += [(of_seeds, seeds - 1), (left_over, freedom)]
+    if total == 0.0:
+        return _steady(mean), _steady(mean)
+    degrees = total**2 / sum(square**2 / of for square, of in squares)
+    reach = float(student_t.ppf(1.0 - LEVEL / 2.0, degrees)) * math.sqrt(total / (seeds * n))
+    return _steady(mean - reach), _steady(mean + reach)
 
 
 def _steady(value: float) -> float:

@@ -172,7 +172,7 @@ def published_cells(board: Board, published: Published) -> tuple[str, ...]:
 
 
 def letters(groups: Sequence[Sequence[str]]) -> dict[str, str]:
-    """The letters of each member of a group: two members that share one do not differ."""
+    """The letters of each member of a group: two that share one are not shown to differ."""
     found: dict[str, str] = {}
     for index, group in enumerate(groups):
         turn, letter = divmod(index, 26)
@@ -208,8 +208,8 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
         notes.append(f"{LOST} some seeds did not end well; the score is of the others")
     if any(board.groups for board in boards):
         notes.append(
-            "rows that share a letter do not differ: by a paired test of the first and the last of "
-            "a group, at level 0.05 over all pairs of the board (Bonferroni)"
+            "rows that share a letter are not shown to differ, by a paired test of first and last "
+            "of a group, at level 0.05 over all pairs of the board (Bonferroni)"
         )
     if any(row.weights for row in rows):
         notes.append(
@@ -245,8 +245,8 @@ def statistics_notes(boards: Sequence[Board]) -> list[str]:
     notes = []
     if any(row.interval for row in rows):
         notes.append(
-            "[low, high]: 95% interval of the mean by the bootstrap over seeds and test examples, "
-            "with one seed over test examples alone; of few seeds it is too narrow"
+            "[low, high]: 95% interval of the mean (Student's t) over other seeds and other test "
+            "examples, with one seed over other examples alone"
         )
     if tests := sorted({row.below.test for row in rows if row.below}):
         notes.append(
@@ -278,7 +278,7 @@ def overall_note(table: Overall) -> str:
             f"{table.critical_difference:.2f}"
         )
     if table.groups:
-        parts.append("models that share a letter do not differ")
+        parts.append("models that share a letter are not shown to differ")
     return "; ".join(parts) or "Of two models alone nothing is claimed"
 
 
@@ -401,11 +401,11 @@ def _spread(board: Board | Transfer, value: float) -> str:
 
 
 def _interval(board: Board, row: Row) -> str:
-    """One digit of a percent, three digits of any other metric."""
+    """As many digits as the score has."""
     if row.interval is None:
         return MISSING
     ends = (row.interval.low, row.interval.high)
-    low, high = (f"{100 * end:.1f}" if in_percent(board) else f"{end:.3g}" for end in ends)
+    low, high = (f"{100 * end:.2f}" if in_percent(board) else f"{end:.3g}" for end in ends)
     return f"[{low}, {high}]"
 
 

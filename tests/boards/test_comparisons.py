@@ -18,7 +18,7 @@ from synthetic_results import (
 )
 
 from seqbench.boards import rank
-from seqbench.boards.statistics import EXACT, SAMPLED, bootstrap_interval, holm, paired_test
+from seqbench.boards.statistics import EXACT, SAMPLED, holm, mean_interval, paired_test
 from seqbench.result import Packed, Status, score_of
 from seqbench.spec import TrainSpec
 
@@ -178,13 +178,19 @@ def test_groups_are_more_cautious_than_neighbours():
 # Intervals
 
 
-def test_an_interval_is_seeded_by_its_row():
-    """So it depends on no other row and on no order."""
+def test_an_interval_is_of_its_row_alone():
+    """It depends on no other row and on no order."""
     scores = np.concatenate([scores_with(900, seed=seed) for seed in range(3)])
     (row,) = board_of({"a": scores}).rows
-    alone = bootstrap_interval(scores, int(row.id, 16))
-    assert (row.interval.low, row.interval.high) == alone
+    assert (row.interval.low, row.interval.high) == mean_interval(scores)
     assert row.interval.low < row.mean < row.interval.high
+
+
+def test_an_interval_of_accuracy_ends_where_accuracy_does():
+    """Seeds far apart reach beyond it."""
+    scores = np.concatenate([scores_with(right) for right in (100, 900, 1000)])
+    (row,) = board_of({"a": scores}).rows
+    assert (row.interval.low, row.interval.high) == (0.0, 1.0)
 
 
 # Published numbers

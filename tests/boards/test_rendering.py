@@ -120,7 +120,7 @@ def test_markdown_keeps_what_is_not_markup_in_its_cell():
 def test_markdown_says_how_sure_a_score_is():
     """Its interval stands behind it; then the letters of its groups and p, with notes."""
     page = render_markdown(rank(everything(), PUBLISHED))
-    assert "99.10 \N{PLUS-MINUS SIGN} 0.10 [98.8, 99.4] | ab | 0.04 | +0.10 |" in page
+    assert "99.10 \N{PLUS-MINUS SIGN} 0.10 [98.86, 99.34] | ab | 0.04 | +0.10 |" in page
     for note in ("95% interval", "exact sign-flip test or sign-flip test with 9,999", "share a l"):
         assert note in page
 

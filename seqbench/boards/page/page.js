@@ -184,7 +184,7 @@ const COLUMNS = [
     value: (row) => row.mean,
     cell: scoreCell,
   }),
-  said("groups", "alike", 1, "rows that share a letter do not differ by a paired test", {
+  said("groups", "group", 1, "rows that share a letter are not shown to differ by a paired test", {
     left: true,
     optional: true,
     cell: (row) => row.groups ?? "",
@@ -1248,7 +1248,7 @@ function overallSection(table) {
   const anchor = `overall-${table.budget}`;
   const anchors = new Map(boards.filter((board) => !board.superseded).map((board) => [board.title, board.anchor]));
   const grouped = table.rows.some((row) => row.groups);
-  const head = ["rank", "model", "mean rank", ...(grouped ? ["alike"] : [])];
+  const head = ["rank", "model", "mean rank", ...(grouped ? ["group"] : [])];
   const provisional = table.rows.some((row) => row.provisional);
   const difference = table.critical_difference;
   return {
@@ -1264,7 +1264,7 @@ function overallSection(table) {
         { class: "about" },
         `Mean rank over ${table.boards.length} boards, among the models that stand on all of them.`,
         difference != null &&
-          ` Mean ranks that differ by less than ${difference.toFixed(2)} do not differ (Nemenyi); such rows share a letter.`,
+          ` Mean ranks that differ by less than ${difference.toFixed(2)} are not shown to differ (Nemenyi); such rows share a letter.`,
         provisional && " (n): provisional, fewer than three seeds on a board.",
       ),
       h(
