@@ -46,10 +46,13 @@ class Runs:
 
     @property
     def name(self) -> str:
-        """``MODEL:PRESET``, and what it was trained on if its weights are from another run."""
-        spec = self.first.spec
+        """``MODEL:PRESET``, and where its weights are from if not from a training of its own."""
+        spec, origin = self.first.spec, self.first.origin
         tuned = ", fine-tuned" if spec.parent and spec.train else ""
-        return f"{spec.model.name}:{self.first.origin.preset}{spec.origin_title}{tuned}"
+        weights = f", weights {spec.weights_sha256[:8]}" if spec.weights_sha256 else ""
+        if origin.weights and origin.weights.selection != "unknown":
+            weights += f" selected on {origin.weights.selection}"
+        return f"{spec.model.name}:{origin.preset}{spec.origin_title}{tuned}{weights}"
 
     @property
     def task(self) -> str:

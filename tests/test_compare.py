@@ -121,6 +121,30 @@ def test_a_training_with_three_seeds_stands_before_one_with_fewer(tmp_path):
     assert found.one.seeds == "0, 1, 2"
 
 
+def evaluated(wrong, selection, val=0.99):
+    """A result of weights from elsewhere, which are of the same preset as a trained model."""
+    return result_of(
+        wrong,
+        val=val,
+        status="evaluated",
+        spec__train=None,
+        spec__weights_sha256="af4771ef" * 8,
+        origin__weights={"selection": selection},
+    )
+
+
+@pytest.mark.parametrize(("selection", "mark"), [("test", " selected on test"), ("unknown", "")])
+def test_evaluated_weights_never_stand_for_a_trained_model(selection, mark, tmp_path):
+    """They are contenders of their own, named by their hash and what they were selected on."""
+    trained = result_of((0, 30), val=0.8)
+    one = side_of(tmp_path, trained, evaluated((0, 1), selection), name="lstm")
+    found = compare(one, side_of(tmp_path, result_of((0, 9), model="gru"), name="gru"))
+    assert [(pair.one.name, pair.one.first.status) for pair in found] == [
+        ("lstm:default", trained.status),
+        (f"lstm:default, weights af4771ef{mark}", "evaluated"),
+    ]
+
+
 @pytest.mark.parametrize("settings", ["custom", "published"])
 def test_step_budgets_are_compared_among_themselves(settings, tmp_path):
     """But a published recipe that counts in steps is a whole training, as on the leaderboard."""
