@@ -46,9 +46,9 @@ def _interval(board: Board, scores: Array | None) -> Interval | None:
     if scores is None:
         return None
     low, high = mean_interval(scores)
-    if board.metric.name == "accuracy":
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Interval(low=low, high=high)
+    if scores.min() >= 0.0:
+        low = max(low, 0.0)
+    return Interval(low=low, high=min(high, 1.0) if board.metric.name == "accuracy" else high)
 
 
 def _tested(scores: _Scores, one: str, other: str) -> PairedTest | None:

@@ -1,7 +1,8 @@
-"""The leaderboard as LaTeX: a document of booktabs tables, one a board, to copy from."""
+"""The leaderboard as LaTeX: a document of booktabs tables, one a board, to copy from with notes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from seqbench.boards import text
@@ -63,11 +64,6 @@ def render_latex(leaderboard: Leaderboard) -> str:
     parts += [_overall(table) for table in leaderboard.overall]
     parts += [_transfer(table) for table in leaderboard.transfers]
     parts += [_board(board) for board in leaderboard.boards]
-    boards = leaderboard.boards
-    notes = text.footnotes(boards) + text.statistics_notes(boards)
-    if notes:
-        items = "\n".join(rf"\item {_escaped(note)}" for note in notes)
-        parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts.append(r"\end{document}")
     return "\n\n".join(parts) + "\n"
 
@@ -83,14 +79,16 @@ def _overall(table: Overall) -> str:
         f"Overall{budget}: mean rank over {', '.join(table.boards)}. {text.overall_note(table)}."
     )
     body = [_line(row) for row in rows]
-    return _table(caption, "rlrl", ("rank", "model", "mean rank", "group"), body)
+    columns = ("rank", "model", "mean rank", "group")
+    return _table(f"overall{budget}", caption, "rlrl", columns, body)
 
 
 def _transfer(table: Transfer) -> str:
     caption = f"{text.transfer_heading(table)}: {text.score_heading(table)}; {text.TRANSFER_NOTE}."
     body = [_line(text.transfer_cells(table, row)) for row in table.rows]
     columns = text.transfer_columns(table)
-    return _table(caption, "L{65mm}" + "r" * (len(columns) - 1), columns, body)
+    layout = "L{65mm}" + "r" * (len(columns) - 1)
+    return _table(text.transfer_heading(table), caption, layout, columns, body)
 
 
 def _board(board: Board) -> str:
@@ -103,7 +101,12 @@ def _board(board: Board) -> str:
     if board.published:
         body += [r"\midrule", *_published(board, columns)]
     caption = f"{board.title}: {text.about(board)}."
-    return _table(caption, "".join(_COLUMNS[column] for column in columns), headings, body)
+    layout = "".join(_COLUMNS[column] for column in columns)
+    notes = text.footnotes([board]) + text.statistics_notes([board])
+    notes += [f"published {one.model}: {one.source}" for one in board.published]
+    said = ". ".join(note[:1].upper() + note[1:] for note in notes)
+    below = rf"{{\footnotesize {_escaped(said)}.\par}}"
+    return "\n\n".join([_table(board.title, caption, layout, headings, body), below])
 
 
 def _published(board: Board, columns: Sequence[str]) -> list[str]:
@@ -117,10 +120,13 @@ def _published(board: Board, columns: Sequence[str]) -> list[str]:
     return [title, *lines]
 
 
-def _table(caption: str, layout: str, headings: Iterable[str], body: Iterable[str]) -> str:
+def _table(
+    title: str, caption: str, layout: str, headings: Iterable[str], body: Iterable[str]
+) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     lines = [
         rf"\begin{{longtable}}{{@{{}}{layout}@{{}}}}",
-        rf"\caption*{{{_escaped(caption)}}} \\",
+        rf"\caption{{{_escaped(caption)}}}\label{{tab:{label}}} \\",
         r"\toprule",
         _line(headings),
         r"\midrule",
