@@ -164,6 +164,8 @@ def side(name: str, directory: Path) -> Side:
         return _tested(name, [read_result(path)])
     if path.is_dir():
         return _tested(name, _all_of(path), whole=True)
+    if name.endswith(".json") or len(path.parts) > 1:
+        raise ResultError(f"no such file or directory: {name}", "expected one, or MODEL[:PRESET]")
     results = _all_of(directory)
     model, _, preset = name.partition(":")
     named = [
@@ -172,8 +174,8 @@ def side(name: str, directory: Path) -> Side:
         if result.spec.model.name == model and preset in {"", result.origin.preset}
     ]
     if not named:
-        known = {Runs((result,)).name for result in results}
-        known |= {result.spec.model.name for result in results}
+        known = {result.spec.model.name for result in results}
+        known |= {f"{result.spec.model.name}:{result.origin.preset}" for result in results}
         raise UnknownNameError(f"file, directory or model below {directory}", name, known)
     return _tested(name, named)
 
@@ -270,6 +272,11 @@ def _nothing(one: Side, other: Side, pairs: Sequence[tuple[Runs, Runs]]) -> Resu
             f"the test data differ: {one.name} is on {_data(mine)}, {other.name} on "
             f"{_data(theirs)}",
             "scores on different examples say nothing of the difference between two models",
+        )
+    if one.results == other.results:
+        return ResultError(
+            "there is nothing to compare: both sides are the same results",
+            "name two files (of two trainings of one preset, say), two directories or two models",
         )
     return ResultError(
         f"there is nothing to compare: {one.name} has {_tasks(one)}, {other.name} has "

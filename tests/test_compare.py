@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -240,10 +241,15 @@ def test_different_tasks_are_refused(changes, tmp_path):
 
 
 def test_a_result_is_not_compared_with_itself(tmp_path):
-    """Under whatever name."""
+    """Under whatever name; two trainings of one preset are told apart by their files."""
     path = write_result(result_of((0, 9)), tmp_path)
-    with pytest.raises(ResultError, match="nothing to compare"):
+    with pytest.raises(ResultError, match=r"both sides are the same results\nhint: name two files"):
         compare(side(str(path), tmp_path), side("lstm", tmp_path))
+    other = write_result(result_of((0, 30), spec__train__weight_decay=0.1), tmp_path)
+    with pytest.raises(ResultError, match="both sides are the same results"):
+        compare(side("lstm", tmp_path), side(str(tmp_path), tmp_path))
+    (found,) = compare(side(str(path), tmp_path), side(str(other), tmp_path))
+    assert found.one.name == found.other.name
 
 
 def test_names_that_stand_for_nothing(tmp_path):
@@ -253,6 +259,9 @@ def test_names_that_stand_for_nothing(tmp_path):
         side("lsmt", tmp_path)
     with pytest.raises(ResultError, match="no results below"):
         side("lstm", tmp_path / "empty")
+    for name in ("nothing.json", f"nowhere{os.sep}lstm"):
+        with pytest.raises(ResultError, match=f"no such file or directory: {name}"):
+            side(name, tmp_path / "empty")
     failed = result_of((0, 9), 1, test=None, test_scores=None, status="failed")
     with pytest.raises(ResultError, match="no test scores"):
         side(str(write_result(failed, tmp_path)), tmp_path)
@@ -260,6 +269,14 @@ def test_names_that_stand_for_nothing(tmp_path):
     for name in (str(path), str(tmp_path), "lstm"):
         with pytest.raises(ResultError, match="not readable JSON"):
             side(name, tmp_path)
+
+
+def test_only_names_that_can_be_typed_are_offered(tmp_path):
+    """Models and presets, not what their weights were trained on or selected on."""
+    results = [evaluated((0, 1), "test"), result_of((0, 9), model="gru", preset="b")]
+    with pytest.raises(UnknownNameError) as refused:
+        side_of(tmp_path, *results, name="lstm:b")
+    assert refused.value.hint == "there are: gru, gru:b, lstm, lstm:default"
 
 
 def test_the_command_shows_scores_tests_and_differences(tmp_path, capsys, monkeypatch):
