@@ -55,6 +55,22 @@ class Runs:
         return f"{spec.model.name}:{origin.preset}{spec.origin_title}{tuned}{weights}"
 
     @property
+    def by_hand(self) -> dict[str, object]:
+        """What was set by hand in the model's config, by path, as it stands there."""
+        config = self.first.spec.model.config
+        return {
+            path: config.get(path.removeprefix("model."), value)
+            for path, value in self.first.origin.overrides.items()
+            if path.startswith("model.")
+        }
+
+    @property
+    def length(self) -> str:
+        """How long it was trained, the last training first; of weights from elsewhere unknown."""
+        lengths = [train.length for train in self.first.spec.trainings]
+        return " after ".join(lengths) or "unknown"
+
+    @property
     def task(self) -> str:
         """The task with its version and config, and the metric."""
         return canonical_json(self.first.spec.task) + canonical_json(self.first.metric)

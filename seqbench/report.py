@@ -160,15 +160,10 @@ def comparison_parts(
     pairs: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for each in comparisons:
         pairs[_named(each.one), _named(each.other)].append(each)
-    for (one, other), of_pair in pairs.items():
+    for (one, other), of_pair in sorted(pairs.items()):
         yield _scores_table(f"A: {one}\nB: {other}", of_pair)
         yield ""
-    tests = sorted({f"{each.test.test} over {each.test.n:,} examples" for each in comparisons})
-    yield (
-        f"p: {'; '.join(tests)}; better: at level 0.05 after Holm's adjustment. This speaks of the "
-        "trained networks, not of seeds that were not trained. Scores: mean \u00b1 deviation over "
-        "seeds, of one seed \u00b1 standard error over examples."
-    )
+    yield " ".join(_comparison_notes(comparisons))
     if not full and len(comparisons) > 1:
         yield "--full shows the costs of every pair, and what else differs."
         return
@@ -176,22 +171,52 @@ def comparison_parts(
         yield from _details(each)
 
 
+def _comparison_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    from seqbench.boards.ranking import SEEDS_FOR_A_RANK
+
+    runs = [runs for each in comparisons for runs in (each.one, each.other)]
+    tests = " or ".join(sorted({each.test.test for each in comparisons}))
+    several = any(len(each.results) > 1 for each in runs)
+    count = f"{len(comparisons)} comparisons" if len(comparisons) > 1 else "one comparison"
+    yield (
+        f"n: test examples. p: {tests}{', of several seeds approximate' if several else ''}, after "
+        f"Holm's adjustment over the {count} shown; better: at level 0.05. This speaks of the "
+        "trained networks, not of seeds that were not trained. Scores: mean \u00b1 deviation over "
+        "seeds, of one seed \u00b1 standard error over examples; below them the length of training "
+        "where A and B differ in it. Of several trainings of a preset the best by validation is "
+        f"shown, one of {SEEDS_FOR_A_RANK} seeds before others."
+    )
+    if any(each.first.spec.weights_sha256 for each in runs):
+        yield "Weights were evaluated only: they are never ranked."
+
+
 def _named(runs: Runs) -> str:
-    return f"{runs.name}, seed{'s' if len(runs.results) > 1 else ''} {runs.seeds}"
+    """With what makes it another network than the preset, and where its settings are from."""
+    from seqbench.boards.text import shown_settings
+
+    by_hand = shown_settings(runs.by_hand, "model.")
+    seeds = f"seed{'s' if len(runs.results) > 1 else ''} {runs.seeds}"
+    settings = ", ".join(sorted({result.origin.settings for result in runs.results}))
+    how = "" if runs.first.spec.weights_sha256 else f"; settings: {settings}"
+    return f"{' '.join([runs.name, *by_hand])}, {seeds}{how}"
 
 
 def _scores_table(title: str, comparisons: Iterable[Comparison]) -> Table:
     """Two models on every task that they share."""
-    columns = ("task", "A", "B", "A - B", "p", "p (Holm)", "better")
+    from seqbench.boards.text import p_value
+
+    columns = ("task", "n", "A", "B", "A - B", "p", "better")
     table = titled(escape(title), *columns, whole=columns[1:])
     for each in sorted(comparisons, key=lambda each: each.one.task_name):
         difference = _in_units(each.one, each.test.difference)
+        sides = (each.one, each.other)
+        alike = each.one.length == each.other.length
         table.add_row(
             escape(each.one.task_name),
-            *(_mean(runs) for runs in (each.one, each.other)),
+            f"{each.test.n:,}",
+            *(_mean(runs) if alike else f"{_mean(runs)}\n{runs.length}" for runs in sides),
             difference if difference.startswith("-") else f"+{difference}",
-            f"{each.test.p:.2g}",
-            f"{each.p_adjusted:.2g}",
+            p_value(each.p_adjusted),
             each.better or "",
         )
     return table

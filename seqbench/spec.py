@@ -174,6 +174,12 @@ class TrainSpec(Frozen):
         return self
 
     @property
+    def length(self) -> str:
+        """How long training is: a number of steps if that is set, else of epochs."""
+        count, unit = (self.max_steps, "step") if self.max_steps else (self.epochs, "epoch")
+        return f"{count:,} {unit}{'s' if count > 1 else ''}"
+
+    @property
     def examples_at_once(self) -> int:
         """How many examples pass the network together."""
         return self.micro_batch_size or self.batch_size

@@ -289,7 +289,7 @@ def test_the_command_shows_scores_tests_and_differences(tmp_path, capsys, monkey
         cli.main(arguments)
     assert not stop.value.code
     out = capsys.readouterr().out
-    for part in ("90.00 ±", "96.67 ±", "-6.67", "exact sign-flip test over 300 examples", "better"):
+    for part in ("90.00 ±", "96.67 ±", "-6.67", "300", "p: exact sign-flip test, after", "better"):
         assert part in out
     for part in ("parameters", "spec.model.name"):
         assert part in out
@@ -299,6 +299,41 @@ def test_the_command_shows_scores_tests_and_differences(tmp_path, capsys, monkey
         "assert not {'torch', 'seqbench_rnn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def shown(tmp_path, capsys, monkeypatch, *arguments, columns=80):
+    """What the command prints for ``lstm`` and ``gru`` in a directory, lines joined by a space."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["compare", "lstm", "gru", "--in", str(tmp_path), *arguments])
+    assert not stop.value.code
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_unequal_trainings_are_shown_to_be_unequal(tmp_path, capsys, monkeypatch):
+    """Their lengths where these differ, the model's settings made by hand, and whose they are."""
+    by_hand = {"origin__overrides": {"model.hidden": 9}, "spec__model__config__hidden": 9}
+    write_result(result_of((0, 30), spec__train__epochs=10, **by_hand), tmp_path)
+    write_result(result_of((0, 30), model="gru", spec__train__epochs=1), tmp_path)
+    out = shown(tmp_path, capsys, monkeypatch)
+    assert "A: lstm:default (hidden=9), seed 0; settings: custom B: gru:default, seed 0" in out
+    assert " 10 epochs 1 epoch " in out
+    assert "Of several trainings of a preset the best by validation is shown" in out
+    write_result(result_of((0, 30), 1, spec__train__epochs=1), tmp_path / "alike")
+    write_result(result_of((0, 30), 1, model="gru", spec__train__epochs=1), tmp_path / "alike")
+    assert " 1 epoch " not in shown(tmp_path / "alike", capsys, monkeypatch)
+
+
+def test_p_is_written_as_on_boards(tmp_path, capsys, monkeypatch):
+    """Down to a thousandth, adjusted over a number of comparisons that is said."""
+    for model, wrong in (("lstm", (0, 300)), ("gru", (0, 0))):
+        for task in ("sdigits", "pdigits"):
+            for seed in (0, 1):
+                write_result(result_of(wrong, seed, model, spec__task__name=task), tmp_path)
+    out = shown(tmp_path, capsys, monkeypatch)
+    assert "-100.00 <0.001 B" in out
+    assert "Holm's adjustment over the 2 comparisons shown" in out
+    assert "sign-flip test, of several seeds approximate, after" in out
 
 
 def test_old_results_compare(tmp_path):
