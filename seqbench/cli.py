@@ -556,22 +556,36 @@ def check(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="A result file, a directory, or MODEL[:PRESET].")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A result file, a directory, or MODEL[:PRESET]; without a preset all it has."
+        ),
+    ],
     b: Annotated[str, typer.Argument(help="What to compare it with, named likewise.")],
     in_: Annotated[Path, typer.Option("--in", help="Where a MODEL is looked up.")] = Path("runs"),
     full: Annotated[
         bool, typer.Option("--full", help="Costs and what differs of every pair, if it is not one.")
     ] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only on this task, or on tasks with this FIELD=VALUE; repeatable. p is adjusted "
+            "over what is shown."
+        ),
+    ] = None,
 ) -> None:
     """Compare two sides on the test data they share: scores, paired tests, what differs.
 
     Two directories are compared model by model; otherwise each of A with each of B, task by task.
+    Three models take a call for each two; a MODEL and a directory compare it with all in there.
     """
     from seqbench import report
     from seqbench.compare import compare as compare_sides
     from seqbench.compare import side
 
-    for part in report.comparison_parts(compare_sides(side(a, in_), side(b, in_)), full=full):
+    found = compare_sides(side(a, in_), side(b, in_), task or ())
+    for part in report.comparison_parts(found, full=full):
         Console().print(part, highlight=False)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,13 @@ from seqbench.errors import ResultError, UnknownNameError
 from seqbench.result import Cost, Result, read_result, read_results
 from seqbench.spec import canonical_json
 
-_NOT_SHOWN = ("origin.overrides", "provenance.started_at", "provenance.seconds")
-"""What the spec says already, and what differs between any two runs."""
+_NOT_SHOWN = (
+    "origin.overrides",
+    "origin.trials",
+    "provenance.started_at",
+    "provenance.seconds",
+)
+"""What the spec says already, and what differs between any two runs or searches."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,10 @@ class Comparison:
 
     @property
     def differences(self) -> Differences:
-        """What differs but for time and outcome, at the lowest seed of either side."""
+        """What differs but for time and outcome, at the lowest seed of either side.
+
+        Of different plugins it is not said that their code differs.
+        """
         one, other = self.one.first, self.other.first
         parts = ("spec", "origin", "data", "provenance")
         found = {
@@ -156,6 +164,9 @@ class Comparison:
             found = {
                 k: pair for k, pair in found.items() if not k.startswith(own) or None not in pair
             }
+        for plugin in ("provenance.task_plugin", "provenance.model_plugin"):
+            if f"{plugin}.distribution" in found:
+                found.pop(f"{plugin}.code", None)
         return {path: pair for path, pair in found.items() if not path.startswith(_NOT_SHOWN)}
 
     @property
@@ -215,17 +226,22 @@ def _tested(name: str, results: Iterable[Result], *, whole: bool = False) -> Sid
     return Side(name, tested, whole)
 
 
-def compare(one: Side, other: Side) -> list[Comparison]:
+def compare(one: Side, other: Side, tasks: Collection[str] = ()) -> list[Comparison]:
     """Every pair on common test data: of equal names between two directories, else each with each.
 
     Of several trainings of one model and preset the best by validation stands for it, one with
     seeds enough for a rank before others, and of those with a number of steps another: these are
     compared with whole trainings only where there are no two alike.
 
+    ``tasks`` are names of tasks, and ``FIELD=VALUE`` of their configs: of several names, or values
+    of a field, any is meant. Without any it is all tasks.
+
     Raises:
         ResultError: there is nothing to compare, or only on different test data.
+        UnknownNameError: no result of either side is of such a task.
 
     """
+    one, other = _limited(one, other, tasks)
     ones, others = _contenders(one.results), _contenders(other.results)
     pairs = [
         (mine, theirs)
@@ -252,6 +268,29 @@ def compare(one: Side, other: Side) -> list[Comparison]:
         Comparison(mine, theirs, test, p)
         for (mine, theirs), test, p in zip(same_data, tests, adjusted, strict=True)
     ]
+
+
+def _limited(one: Side, other: Side, tasks: Collection[str]) -> tuple[Side, Side]:
+    """Both sides with their results of some tasks alone."""
+    known = {name for side in (one, other) for result in side.results for name in _names(result)}
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for name in tasks:
+        if name not in known:
+            raise UnknownNameError("task or FIELD=VALUE of these results", name, known)
+        field, equals, _ = name.partition("=")
+        wanted[field if equals else ""].add(name)
+
+    def limited(side: Side) -> Side:
+        kept = (r for r in side.results if all(_names(r) & any_of for any_of in wanted.values()))
+        return replace(side, results=tuple(kept))
+
+    return limited(one), limited(other)
+
+
+def _names(result: Result) -> set[str]:
+    """What names a task: itself, and the fields of its config as they are shown."""
+    task = result.spec.task
+    return {task.name, *(f"{field}={value}" for field, value in task.config.items())}
 
 
 def _contenders(results: Sequence[Result]) -> list[Runs]:
@@ -289,7 +328,7 @@ def _nothing(one: Side, other: Side, pairs: Sequence[tuple[Runs, Runs]]) -> Resu
             f"{_data(theirs)}",
             "scores on different examples say nothing of the difference between two models",
         )
-    if one.results == other.results:
+    if one.results and one.results == other.results:
         return ResultError(
             "there is nothing to compare: both sides are the same results",
             "name two files (of two trainings of one preset, say), two directories or two models",
@@ -310,8 +349,5 @@ def _data(runs: Runs) -> str:
 
 def _tasks(of: Side) -> str:
     found = [Runs((result,)) for result in of.results]
-    return ", ".join(
-        sorted(
-            {f"{runs.name} on {runs.task_name} v{runs.first.spec.task.version}" for runs in found}
-        )
-    )
+    on = {f"{runs.name} on {runs.task_name} v{runs.first.spec.task.version}" for runs in found}
+    return ", ".join(sorted(on)) or "nothing"

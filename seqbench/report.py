@@ -227,7 +227,7 @@ def _details(each: Comparison) -> Iterator[RenderableType]:
     costs = titled(escape(f"{title}: costs, medians over seeds"), "cost", "A", "B", "B / A")
     for name, one, other in each.costs:
         ratio = f"{other / one:.3g}" if one and other is not None else "-"
-        costs.add_row(name, *map(_cost, (one, other)), ratio)
+        costs.add_row(name, _cost(name, one), _cost(name, other), ratio)
     yield costs
     found = titled(escape(f"{title}: what differs"), "where", "A", "B")
     for path, pair in each.differences.items():
@@ -235,10 +235,19 @@ def _details(each: Comparison) -> Iterator[RenderableType]:
     yield found
 
 
-def _cost(value: float | None) -> str:
+def _cost(name: str, value: float | None) -> str:
+    """A cost in the unit that its name tells, as boards write it."""
+    from seqbench.boards.text import amount, duration
+
     if value is None:
         return "-"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    if name.endswith("_seconds"):
+        return duration(value)
+    if name in {"examples_per_second", "throughput"}:
+        return amount(value, "/s")
+    if name in {"flops", "peak_bytes"}:
+        return amount(value, "B" if name == "peak_bytes" else "")
+    return f"{value:,.0f}"
 
 
 def _mean(runs: Runs) -> str:

@@ -53,6 +53,7 @@ WRONG = {
     "nothing to render": (("render", "empty"), "empty"),
     "nothing to verify": (("verify", "empty"), "no results below empty"),
     "nothing to compare": (("compare", "tcn", "gru"), "no results below runs"),
+    "no file to compare": (("compare", "nothing.json", "gru"), "no such file or directory"),
     "nothing to reproduce": (("reproduce", "nothing.json"), "nothing.json"),
     "unknown info": (("info", "tiny-mpl"), "did you mean 'tiny-mlp'"),
     "no weights": (("evaluate", "tiny-sum", "tiny-mlp"), "--weights"),

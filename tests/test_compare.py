@@ -177,6 +177,31 @@ def test_p_values_are_adjusted_over_all_that_is_compared(tmp_path):
     assert [each.p_adjusted for each in found] == holm([each.test.p for each in found])
 
 
+def test_comparisons_are_limited_to_tasks(tmp_path):
+    """By name and by fields of the config, as they are shown; p is adjusted over what is left."""
+    tasks = [("sdigits", {}), ("copy", {"length": 30}), ("copy", {"length": 300})]
+    for name, config in tasks:
+        changes = {"spec__task__name": name, "spec__task__config": config}
+        write_result(result_of((0, 30), **changes), tmp_path)
+        write_result(result_of((0, 9), model="gru", **changes), tmp_path)
+    sides = side("lstm", tmp_path), side("gru", tmp_path)
+
+    def found(*names):
+        return sorted(pair.one.task_name for pair in compare(*sides, names))
+
+    assert found() == ["copy (length=30)", "copy (length=300)", "sdigits"]
+    assert found("sdigits", "copy") == found()
+    assert found("copy") == found("length=30", "length=300") == found()[:2]
+    assert found("copy", "length=30") == ["copy (length=30)"]
+    (alone,) = compare(*sides, ["sdigits"])
+    assert alone.p_adjusted == alone.test.p
+    with pytest.raises(UnknownNameError, match="did you mean 'sdigits'") as refused:
+        found("sdigit")
+    assert refused.value.hint == "there are: copy, length=30, length=300, sdigits"
+    with pytest.raises(ResultError, match="lstm has nothing, gru has nothing"):
+        found("sdigits", "length=30")
+
+
 def test_what_differs_is_shown_by_path(tmp_path):
     """Spec, origin, data and provenance, without what differs between any two runs."""
     one = result_of((0, 30))
@@ -198,6 +223,19 @@ def test_what_differs_is_shown_by_path(tmp_path):
         "provenance.threads": (1, 2),
     }
     assert found.better is None
+
+
+def test_hashes_that_tell_nothing_are_not_shown(tmp_path):
+    """Trials of a search, and the code of two plugins; another code of one plugin is."""
+    code = "provenance__model_plugin__code"
+    one = result_of((0, 30), origin__trials=["a"], **{code: ["ab"]})
+    other = result_of((0, 30), 3, origin__trials=["b"], **{code: ["cd"]})
+    name = {"provenance__model_plugin__distribution": "elsewhere"}
+    third = result_of((0, 30), 4, origin__trials=["b"], **{code: ["cd"]}, **name)
+    sides = [side(str(write_result(each, tmp_path)), tmp_path) for each in (one, other, third)]
+    assert set(compare(*sides[:2])[0].differences) == {"spec.seed", code.replace("__", ".")}
+    expected = {"spec.seed", *(key.replace("__", ".") for key in name)}
+    assert set(compare(sides[0], sides[2])[0].differences) == expected
 
 
 def test_costs_are_medians_where_all_runs_have_them(tmp_path):
@@ -322,6 +360,17 @@ def test_unequal_trainings_are_shown_to_be_unequal(tmp_path, capsys, monkeypatch
     write_result(result_of((0, 30), 1, spec__train__epochs=1), tmp_path / "alike")
     write_result(result_of((0, 30), 1, model="gru", spec__train__epochs=1), tmp_path / "alike")
     assert " 1 epoch " not in shown(tmp_path / "alike", capsys, monkeypatch)
+
+
+def test_costs_have_units(tmp_path, capsys, monkeypatch):
+    """As on boards."""
+    costs = {"cost__peak_bytes": 629_067_776, "cost__latency_seconds": 0.001359}
+    costs |= {"cost__flops": 35_346_520, "cost__throughput": 7824.0, "cost__parameters": 1234}
+    for model in ("lstm", "gru"):
+        write_result(result_of((0, 30), model=model, **costs), tmp_path)
+    out = shown(tmp_path, capsys, monkeypatch, "--task", "sdigits")
+    for part in ("629 MB", "1.36 ms", "35.3 M", "7.82 k/s", "1,234"):
+        assert part in out
 
 
 def test_p_is_written_as_on_boards(tmp_path, capsys, monkeypatch):
