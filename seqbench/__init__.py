@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     from seqbench.api import run as run
 
 __version__ = "0.1.0"
+__all__ = ["leaderboard", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """The functions ``run`` and ``leaderboard``, imported when they are first asked for."""
-    if name not in {"leaderboard", "run"}:
+    if name not in __all__:
         raise AttributeError(f"module 'seqbench' has no attribute {name!r}")
     from seqbench import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """With the functions that are not imported yet."""
+    return sorted({*globals(), *__all__})

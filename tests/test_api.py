@@ -42,6 +42,12 @@ def test_importing_seqbench_is_quick() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_functions_are_listed() -> None:
+    """Before they are imported."""
+    code = "import seqbench; assert {'leaderboard', 'run', '__version__'} <= set(dir(seqbench))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_is_not_there_is_said() -> None:
     """As of any module."""
     with pytest.raises(AttributeError, match="no attribute 'train_all'"):
