@@ -1224,10 +1224,12 @@ function lengthPlot(group) {
     traces,
     legend,
     layout: {
-      xaxis: logAxis(
-        "length of the sequence",
-        rows.map((row) => row.board.task.config.length),
-      ),
+      xaxis: {
+        title: "length of the sequence",
+        type: "log",
+        tickformat: "~g",
+        tickvals: [...new Set(rows.map((row) => row.board.task.config.length))],
+      },
       yaxis: scoreAxis(group[0], rows),
     },
   };
