@@ -379,6 +379,8 @@ def _train(learner: Learner, job: Job, steps: int) -> None:
             trainer.fit(learner, train_dataloaders=learner.batches)
         except SystemExit:  # Lightning's answer to an interrupt
             raise KeyboardInterrupt from None
+        finally:
+            learner.network.to(job.device)  # Lightning leaves it on the CPU, however it ends
 
 
 def save_checkpoint(learner: Learner) -> None:

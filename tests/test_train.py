@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -85,6 +87,24 @@ def test_interrupted_training_is_undisturbed(case, stop_after, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             fitted(tmp_path / "parts", **SCHEDULES[case])
     assert same(whole, fitted(tmp_path / "parts", **SCHEDULES[case]))
+
+
+@pytest.mark.parametrize("rate", [1e-2, 1e30], ids=["ends well", "diverges"])
+def test_the_network_stays_on_its_device(rate, tmp_path, monkeypatch):
+    """What Lightning does at the end of a training, on a GPU to move it to the CPU, is undone."""
+    moves = []
+    to = torch.nn.Module.to
+
+    def move(module, *where):
+        moves.append(where)
+        return to(module, *where)
+
+    monkeypatch.setattr(torch.nn.Module, "to", move)
+    monkeypatch.setattr(train.LightningModule, "cpu", lambda _: moves.append("cpu"))
+    with contextlib.suppress(Diverged):
+        fitted(tmp_path, learning_rate=rate, epochs=30)
+    assert "cpu" in moves
+    assert moves[-1] == (torch.device("cpu"),)
 
 
 def test_complete_training_is_not_repeated(tmp_path):
