@@ -161,7 +161,7 @@ def evaluate(
         with autocast(device, precision):
             y_hat = network(task.encode(x))
         y_hat = y_hat.float()
-        scores.append(task.score(y_hat, y).double())
+        scores.append(task.score(y_hat, y).cpu().double())  # MPS has no float64
         loss += float(task.loss(y_hat, y)) * len(y)
     return torch.cat(scores).tolist(), loss / len(split)
 

@@ -150,6 +150,27 @@ def test_scores_do_not_depend_on_batch_size():
     assert len(scores[0]) == 90
 
 
+class WithoutDoubles:
+    """What a tensor is on a device that has no float64, as MPS."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def cpu(self):
+        return self.values
+
+
+def test_scores_are_made_float64_on_the_cpu(monkeypatch):
+    """Not every device has numbers so long."""
+    task = load_task("tiny-sum")()
+    model = load_model("tiny-mlp")
+    network = model(model.Config(), task.signature)
+    expected = train.evaluate(network, task, task.test_data(), 32)
+    score = task.score
+    monkeypatch.setattr(task, "score", lambda *given: WithoutDoubles(score(*given)))
+    assert train.evaluate(network, task, task.test_data(), 32) == expected
+
+
 def test_loss_not_finite_diverges(tmp_path):
     """NaN ends training with the curve so far."""
     with pytest.raises(Diverged) as caught:
