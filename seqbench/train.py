@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
@@ -374,6 +375,7 @@ def _train(learner: Learner, job: Job, steps: int) -> None:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=[LightningEnvironment()],  # each training is its own, also among tasks of SLURM
         )
         try:
             trainer.fit(learner, train_dataloaders=learner.batches)

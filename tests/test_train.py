@@ -38,9 +38,8 @@ def fitted(path, seed=0, data="00", run_id="run", model="tiny-mlp", **settings):
 
 def same(one, two):
     """Whether two trainings agree in every bit that is not a time."""
-    curves = [
-        [point.model_copy(update={"train_seconds": 0.0}) for point in f.curve] for f in (one, two)
-    ]
+    times = {"train_seconds": 0.0, "train_cpu_seconds": 0.0}
+    curves = [[point.model_copy(update=times) for point in f.curve] for f in (one, two)]
     return (
         curves[0] == curves[1]
         and one.chosen_epoch == two.chosen_epoch
@@ -113,6 +112,15 @@ def test_complete_training_is_not_repeated(tmp_path):
     two = fitted(tmp_path)
     assert [p.train_seconds for p in one.curve] == [p.train_seconds for p in two.curve]
     assert same(one, two)
+
+
+def test_a_task_of_slurm_trains_by_itself(tmp_path, monkeypatch):
+    """However many tasks its job has, and whatever number this one is."""
+    alone = fitted(tmp_path / "alone")
+    for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES"):
+        monkeypatch.setenv(f"SLURM_{name}", "4")
+        monkeypatch.setenv("SLURM_PROCID", "3")
+        assert same(alone, fitted(tmp_path / name))
 
 
 def test_budget_in_steps_cuts_the_last_epoch(tmp_path):
