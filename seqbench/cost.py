@@ -40,18 +40,18 @@ def measure_inference(
 def _median_seconds(network: nn.Module, x: Tensor) -> float:
     for _ in range(_WARM_UP_CALLS):
         network(x)
-    _wait(x.device)
+    wait_for(x.device)
     seconds: list[float] = []
     deadline = time.perf_counter() + _BUDGET_SECONDS
     while len(seconds) < _FEWEST_CALLS or time.perf_counter() < deadline:
         start = time.perf_counter()
         network(x)
-        _wait(x.device)
+        wait_for(x.device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     """Wait for the device to finish what was asked of it; a CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

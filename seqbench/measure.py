@@ -18,7 +18,7 @@ from statistics import fmean
 
 import torch
 
-from seqbench.cost import measure_inference
+from seqbench.cost import measure_inference, wait_for
 from seqbench.executors.local import die_with_parent
 from seqbench.flops import count_flops
 from seqbench.resolve import Plan
@@ -71,8 +71,7 @@ class _Stopwatch:
 
     def step(self, done: int, total: int) -> None:  # noqa: ARG002  (the protocol)
         """Take the time since the step before, and end the training if that is enough."""
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)
+        wait_for(self.device)
         now = time.perf_counter()
         if self._last is not None:
             self.seconds.append(now - self._last)

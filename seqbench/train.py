@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
-from seqbench.cost import PeakMemory
+from seqbench.cost import PeakMemory, wait_for
 from seqbench.model import Model
 from seqbench.result import Epoch, Learned
 from seqbench.schedule import Clock, learning_rate_factor
@@ -149,6 +149,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def no_autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context that a backward pass of this precision runs in, within that of the forward."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 @torch.inference_mode()
 def evaluate(
     network: Model, task: Task, split: Split, batch_size: int, precision: str = "float32"
@@ -228,6 +235,7 @@ class Learner(LightningModule):
         self._val_scores = [p.val_score for p in self.curve if p.val_score is not None]
         self._loss_sum.zero_()
         self._examples = 0
+        wait_for(self.job.device)
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
@@ -252,7 +260,9 @@ class Learner(LightningModule):
         size = self.job.spec.examples_at_once
         *before, last = zip(torch.split(x, size), torch.split(y, size), strict=True)
         for part in before:
-            self._loss(*part, of=len(y)).backward()
+            loss = self._loss(*part, of=len(y))
+            with no_autocast(x.device, self.job.spec.precision):
+                loss.backward()
         loss = self._loss(*last, of=len(y))
         if batch_idx % _LOSS_CHECK_STEPS == 0 and not math.isfinite(float(self._loss_sum)):
             raise Diverged(
@@ -273,6 +283,7 @@ class Learner(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Validate, remember the weights if they are the best, and save where we are."""
+        wait_for(self.job.device)
         seconds = time.perf_counter() - self._started
         cpu_seconds = time.process_time() - self._cpu_started
         spec = self.job.spec

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 import torch
 
-from seqbench import train
+from seqbench import cost, train
 from seqbench.checkpoint import Checkpoints
 from seqbench.cost import PeakMemory
 from seqbench.errors import ResultError
@@ -222,6 +222,36 @@ def test_a_penalty_counts_once_a_step(tmp_path, monkeypatch):
     whole, parts = (fitted(tmp_path / str(n), micro_batch_size=n, **settings) for n in (None, 10))
     for name, value in whole.weights.items():
         torch.testing.assert_close(parts.weights[name], value)
+
+
+@pytest.mark.parametrize(("precision", "mixed"), [("bfloat16-mixed", True), ("float32", False)])
+def test_no_backward_pass_is_autocast(precision, mixed, tmp_path, monkeypatch):
+    """Of no part of a batch, as PyTorch advises; forward passes are, where that is asked."""
+    model = load_model("tiny-mlp")
+    forward, backward = [], []
+
+    def penalty(network):
+        forward.append(torch.is_autocast_enabled("cpu"))
+        weight = network.layers[1].weight * 1
+        weight.register_hook(lambda _: backward.append(torch.is_autocast_enabled("cpu")))
+        return 0 * weight.sum()
+
+    monkeypatch.setattr(model, "penalty", penalty)
+    fitted(tmp_path, precision=precision, micro_batch_size=24, max_steps=2)
+    assert forward == [mixed] * 6
+    assert backward == [False] * 6
+
+
+def test_times_are_read_when_the_device_is_done(tmp_path, monkeypatch):
+    """At the start and the end of the steps of every epoch; nothing waits for a CPU."""
+    waited, synchronized = [], []
+    monkeypatch.setattr(train, "wait_for", waited.append)
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronized.append)
+    fitted(tmp_path, epochs=2)
+    assert waited == [torch.device("cpu")] * 4
+    for name in ("cpu", "cuda:1", "mps"):
+        cost.wait_for(torch.device(name))
+    assert synchronized == [torch.device("cuda:1"), torch.device("mps")]
 
 
 CLOCK = Clock(steps_per_epoch=10, total_steps=100)
