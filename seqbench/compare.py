@@ -182,6 +182,7 @@ def side(name: str, directory: Path) -> Side:
     """What a name stands for: a result file, a directory, or else a model below ``directory``.
 
     Raises:
+        ConfigError: ``directory`` is a file or a folder of one task.
         ResultError: a file is damaged, or nothing there was tested.
         UnknownNameError: there is no such file or model.
 

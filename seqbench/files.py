@@ -35,11 +35,13 @@ def files_below(directory: Location, folder: str) -> Iterator[File]:
     """The JSON files in a folder of a directory, at any depth, by path.
 
     Raises:
-        ConfigError: the URL is of no kind that can be read here.
+        ConfigError: it is a file, or a folder of results; the URL is of no kind that can be read
+            here.
         OutputError: what is there cannot be listed.
 
     """
     if isinstance(directory, Path):
+        _check_is_whole(directory)
         for path in sorted(directory.glob(f"{folder}/**/*.json")):
             yield File(str(path), path.relative_to(directory), path.read_bytes)
         return
@@ -56,6 +58,20 @@ def files_below(directory: Location, folder: str) -> Iterator[File]:
         if name.endswith(".json"):
             relative = Path(PurePosixPath(name).relative_to(root))
             yield File(f"{directory}/{relative}", relative, partial(system.cat_file, name))
+
+
+def _check_is_whole(directory: Path) -> None:
+    """Refuse what is named by mistake for the directory that has ``results`` in it."""
+    if directory.is_file():
+        raise ConfigError(f"{directory} is a file; a directory is expected")
+    here, files = directory.resolve(), "*-seed*-*.json"
+    if here.parent.name == "results" and any(here.glob(files)):
+        what, whole = "results of one task", here.parent.parent
+    elif here.name == "results" and any(here.glob(f"*/{files}")):
+        what, whole = "results of each task", here.parent
+    else:
+        return
+    raise ConfigError(f"{directory} holds {what}", f"name the directory above results/, {whole}")
 
 
 def read_file(url: str, name: str) -> bytes | None:

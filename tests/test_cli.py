@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seqbench.model import Recipe, load_model
-from seqbench.result import Result, Status, read_results
+from seqbench.result import Result, Status, read_result, read_results, write_result
 from seqbench.spec import Cosine, TrainSpec
 
 RUN = ("run", "tiny-sum", "tiny-mlp", "--epochs", "2")
@@ -260,6 +260,23 @@ def test_leaderboard_goes_on_beside_a_damaged_result(seqbench, tmp_path):
     assert "tiny-mlp" in out
     pages = {path.suffix for path in (tmp_path / "pages").iterdir()}
     assert pages == {".html", ".json", ".md", ".csv", ".tex"}
+
+
+@pytest.mark.parametrize(
+    "command", [("render",), ("verify",), ("status",), ("compare", "lstm", "gru", "--in")]
+)
+def test_what_is_no_directory_of_results_is_told(command, seqbench, tmp_path):
+    """A file, and a folder of those that a run writes below the directory."""
+    old = next((Path(__file__).parent / "results").glob("v1/**/lstm-*.json"))
+    path = write_result(read_result(old), tmp_path)
+    code, _, err = seqbench(*command, path)
+    assert code == 2
+    assert f"{path} is a file; a directory is expected" in err
+    for folder, what in ((path.parent, "one task"), (path.parent.parent, "each task")):
+        code, _, err = seqbench(*command, folder)
+        assert code == 2
+        assert f"{folder} holds results of {what}" in err
+        assert f"name the directory above results/, {tmp_path.resolve()}" in err
 
 
 def test_render_check_names_stale_and_missing_pages_and_writes_nothing(seqbench, tmp_path):
