@@ -233,7 +233,13 @@ def test_weights_that_are_not_there_are_named(tmp_path, result):
     with pytest.raises(ConfigError, match=f"weights of run {result.id} are not at") as refused:
         inspect(result, Place(tmp_path))
     assert "--weights" in refused.value.hint
+    left = f"reproduced/checkpoints/{result.id}/weights.safetensors"
+    assert f"`seqbench reproduce RESULT` leaves them at {left}" in refused.value.hint
     inspect(result, Place(tmp_path), moved, examples=5)
+    spec = result.spec.model_copy(update={"train": None, "weights_sha256": "ab" * 32})
+    with pytest.raises(ConfigError, match="are not at") as refused:
+        inspect(result.model_copy(update={"spec": spec}), Place(tmp_path))
+    assert refused.value.hint == "say where they are by --weights"
 
 
 def test_weights_of_another_run_are_refused(tmp_path, result):

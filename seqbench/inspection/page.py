@@ -95,12 +95,14 @@ def _check_are_of(spec: RunSpec, file: WeightsFile) -> None:
 
 
 def _left(spec: RunSpec, place: Place) -> WeightsFile:
-    path = place.output_dir / "checkpoints" / spec.id / "weights.safetensors"
+    below = Path("checkpoints", spec.id, "weights.safetensors")
+    path = place.output_dir / below
     if not path.exists():
-        raise ConfigError(
-            f"the weights of run {spec.id} are not at {path}",
-            "say where they are by --weights, or do the run again (`seqbench reproduce RESULT`)",
-        )
+        hint = "say where they are by --weights"
+        if spec.weights_sha256 is None:
+            again = f"`seqbench reproduce RESULT` leaves them at {Path('reproduced') / below}"
+            hint += f", or do the run again: {again}"
+        raise ConfigError(f"the weights of run {spec.id} are not at {path}", hint)
     return read_weights(path)
 
 
