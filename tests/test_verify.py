@@ -438,6 +438,15 @@ def test_searched_settings_are_those_of_the_best_trial(other_score, where, tmp_p
     assert {f.problem.where for f in errors if "trials" not in f.path.parts} == where
 
 
+def test_trials_that_were_not_copied_are_one_warning(tmp_path):
+    """Where there are none at all."""
+    for genuine in (LSTM, GRU):
+        write_result(tampered(genuine, setting("origin.settings", "searched")), tmp_path)
+    found = [f for f in verify(tmp_path).findings if f.problem.where == "origin.trials"]
+    expected = "found no trials of 2 results, expected all of them, below trials/results"
+    assert [str(f) for f in found] == [f"warning  results  origin.trials: {expected}"]
+
+
 def test_trials_stand_apart_and_see_no_test_data(tmp_path):
     """A trial among results and a test score among trials are errors."""
     write_result(trial_of(1e-2, 287), tmp_path)

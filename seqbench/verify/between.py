@@ -148,9 +148,16 @@ def check_parents(results: Results) -> Iterator[Found]:
 def check_searches(results: Results, trials: Results) -> Iterator[Found]:
     """Settings marked as searched are those of the best of the trials, by validation."""
     by_id = {trial.id: trial for trial in trials.values()}
-    for path, result in results.items():
-        if result.origin.settings != "searched" or result.spec.parent:
-            continue
+    searched = {
+        path: result
+        for path, result in results.items()
+        if result.origin.settings == "searched" and not result.spec.parent
+    }
+    if len(searched) > 1 and not trials:
+        found = f"no trials of {len(searched)} results"
+        yield Path("results"), warning("origin.trials", found, "all of them, below trials/results")
+        return
+    for path, result in searched.items():
         tried = [by_id[each] for each in result.origin.trials if each in by_id]
         if not tried or len(tried) < len(result.origin.trials):
             found = f"{len(tried)} of {len(result.origin.trials)} trials"
