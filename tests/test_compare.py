@@ -362,6 +362,16 @@ def test_unequal_trainings_are_shown_to_be_unequal(tmp_path, capsys, monkeypatch
     assert " 1 epoch " not in shown(tmp_path / "alike", capsys, monkeypatch)
 
 
+def test_evaluated_weights_are_told_to_be_unranked(tmp_path, capsys, monkeypatch):
+    """In the heading and in the notes; of their training nothing is known."""
+    for result in (evaluated((0, 1), "test"), result_of((0, 9), model="gru")):
+        write_result(result, tmp_path)
+    out = shown(tmp_path, capsys, monkeypatch)
+    assert "A: lstm:default, weights af4771ef selected on test, seed 0 B:" in out
+    assert " unknown 2" in out
+    assert "Weights were evaluated only: they are never ranked." in out
+
+
 def test_costs_have_units(tmp_path, capsys, monkeypatch):
     """As on boards."""
     costs = {"cost__peak_bytes": 629_067_776, "cost__latency_seconds": 0.001359}

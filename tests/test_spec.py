@@ -96,6 +96,12 @@ def test_trains_or_evaluates():
         RunSpec(**parts, train=TrainSpec(), weights_sha256="00")
 
 
+def test_length_is_of_what_ends_training():
+    """A number of steps if there is one, else of epochs."""
+    lengths = [TrainSpec(epochs=1), TrainSpec(epochs=10), TrainSpec(epochs=10, max_steps=2370)]
+    assert [train.length for train in lengths] == ["1 epoch", "10 epochs", "2,370 steps"]
+
+
 def child(**fields):
     """What a spec with a parent is made of, tested as it is."""
     return (
