@@ -438,13 +438,7 @@ def _settings(row: Row) -> str:
 
 
 def _budget(row: Row) -> str:
-    """The length of training: the number of steps if that is its end, else epochs."""
-    if row.train is None:
-        return MISSING
-    steps, epochs = row.train.max_steps, row.train.epochs
-    if steps is not None:
-        return f"{steps:,} step{'s' if steps > 1 else ''}"
-    return f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    return row.train.length if row.train else MISSING
 
 
 def _seeds(row: Row) -> str:
