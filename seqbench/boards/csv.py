@@ -13,10 +13,11 @@ from seqbench.boards.text import UNKNOWN, letters
 
 def render_csv(leaderboard: Leaderboard) -> str:
     """CSV with a header; what does not apply is empty, FLOPs that are not known are ``n/a``."""
-    boards = [*leaderboard.boards, *leaderboard.superseded]
+    boards = [(board, False) for board in leaderboard.boards]
+    boards += [(board, True) for board in leaderboard.superseded]
     lines = [
-        _of_board(board) | _of_row(row) | _of_comparison(board, row)
-        for board in boards
+        _of_board(board) | {"superseded": _json(old)} | _of_row(row) | _of_comparison(board, row)
+        for board, old in boards
         for row in board.rows
     ]
     file = io.StringIO()
