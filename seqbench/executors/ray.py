@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from seqbench.dispatch import Exit
+from seqbench.dispatch import USUAL_NEED_BYTES, Exit
 from seqbench.errors import ConfigError
 from seqbench.executors.local import LocalExecutor
 from seqbench.runner import Place
@@ -43,11 +43,17 @@ class RayExecutor:
     it does, Ray ends its tasks.
 
     Raises:
-        ConfigError: there is no cluster at the address.
+        ConfigError: there is no cluster at the address, or a certain GPU is asked for.
 
     """
 
     def __init__(self, place: Place, jobs: int | None = None, address: str | None = None) -> None:
+        if place.device.startswith("cuda:") and place.device != "cuda:0":
+            raise ConfigError(
+                f"no run on Ray can be on {place.device!r}: Ray gives each one a GPU, which is the "
+                "only one that it sees",
+                "use --device cuda",
+            )
         data_dir = place.data_dir.resolve() if place.data_dir else None
         directory = place.output_dir.resolve()  # tasks run in directories of their own
         self._place = dataclasses.replace(place, output_dir=directory, data_dir=data_dir)
@@ -78,6 +84,8 @@ class RayExecutor:
     def start(self, work: Work, need_bytes: int) -> None:
         """Give a work to Ray, which starts it when a node has what it needs."""
         most = max((node["Resources"].get("memory", 0) for node in _nodes()), default=0)
+        if self._on_gpu:
+            need_bytes = USUAL_NEED_BYTES  # Ray counts the node's memory, not that of its GPUs
         task = _attempt.options(
             name=f"seqbench {work.id}",
             num_cpus=self._place.threads,
@@ -132,7 +140,9 @@ class RayExecutor:
         ray.shutdown()
 
 
-@ray.remote(max_retries=0)  # whether a run goes on is not Ray's to say
+# Whether a run goes on is not Ray's to say. A worker does one run: its fork server keeps the GPU
+# that Ray gave the first.
+@ray.remote(max_retries=0, max_calls=1)
 def _attempt(work: Work, place: Place) -> Exit:
     """Do a work in a process forked from this one's server, which has torch imported already."""
     executor = LocalExecutor(place, 1, [work])
