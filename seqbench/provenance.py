@@ -76,9 +76,12 @@ def _version(name: str) -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the GPU, or of the processor."""
+    """The name of the GPU, as far as this machine has it, or of the processor."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        try:
+            return torch.cuda.get_device_name(device)
+        except (RuntimeError, AssertionError):  # a run elsewhere is told of by a machine without
+            return str(device)
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -104,3 +104,14 @@ def test_devices_have_names(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     assert device_name(torch.device("cuda:1")) == "GPU 1"
     assert device_name(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError])
+def test_a_device_that_is_not_here_is_called_what_it_was_asked_for(error, monkeypatch):
+    """Whoever hands out runs on GPUs may have none, and writes down how they failed."""
+
+    def get_device_name(_device):
+        raise error("no NVIDIA driver")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", get_device_name)
+    assert device_name(torch.device("cuda:1")) == "cuda:1"
