@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from statistics import fmean
 import torch
 
 from seqbench.cost import measure_inference, wait_for
-from seqbench.executors.local import die_with_parent
+from seqbench.executors.local import devices_of, die_with_parent
 from seqbench.flops import count_flops
 from seqbench.resolve import Plan
 from seqbench.result import Epoch
@@ -138,15 +139,17 @@ def _closing_seconds(bench: Bench) -> float:
 
 
 def measure_all(plans: Sequence[Plan], place: Place, jobs: int) -> Iterator[Measured | str]:
-    """Measure each plan in a process of its own, ``jobs`` at once, as the runs will be.
+    """Measure each plan in a process of its own, ``jobs`` at once and spread as the runs will be.
 
     Gives in order what was measured, or in a few words why it could not be: an exception, or the
     end of a process that ran out of memory, stops no other.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *modules_of(plans)])
+    places = [replace(place, device=device) for device in devices_of(place.device)]
     for first in range(0, len(plans), jobs):
-        children = [_Child(context, plan, place) for plan in plans[first : first + jobs]]
+        now = zip(plans[first : first + jobs], itertools.cycle(places), strict=False)
+        children = [_Child(context, plan, its_place) for plan, its_place in now]
         try:
             yield from [child.outcome() for child in children]
         finally:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest.mock import Mock
 
 import pytest
+import torch
 from rich.console import Console
 
 from seqbench import cli, estimate, report
+from seqbench import measure as measure_module
 from seqbench.errors import UnknownNameError
 from seqbench.estimate import Estimate, Item, makespan
 from seqbench.execute import Effort, run_suite
 from seqbench.executors.local import Work
-from seqbench.measure import Measured, measure
+from seqbench.measure import Measured, measure, measure_all
 from seqbench.report import Counter
 from seqbench.resolve import resolve
 from seqbench.runner import Place
@@ -103,6 +106,21 @@ def test_a_run_that_cannot_be_measured_costs_its_own_line(tmp_path, install_plug
     assert "probably out of memory" in told["greedy"]
     assert isinstance(told["tiny-mlp"], Measured)
     assert found.seconds == next(item.seconds for item in found.items if item.seconds)
+
+
+def test_measurements_are_spread_over_gpus(tmp_path, monkeypatch):
+    """As runs are: those that are measured at once are not all on the first."""
+    devices = []
+
+    def child(_context, _plan, place):
+        devices.append(place.device)
+        return Mock()
+
+    monkeypatch.setattr(measure_module, "_Child", child)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plans = [resolve(Request("tiny-sum", "tiny-mlp", seed=seed)) for seed in range(5)]
+    assert len(list(measure_all(plans, Place(tmp_path, device="cuda"), 3))) == 5
+    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:0", "cuda:1"]
 
 
 @pytest.mark.parametrize("settings", [{"max_steps": 1}, {"max_steps": 2}, {"batch_size": 500}])
