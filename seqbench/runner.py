@@ -75,6 +75,9 @@ EVALUATION_BATCH_SIZE = 64
 REFUSALS = (ConfigError, DataError, OutputError, ResultError, BusyError, LostError)
 """Why a run may not be done here and now; that says nothing of the run, and leaves no Result."""
 
+_WANT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "_ALLOC_FAILED")
+"""Said by PyTorch on a CPU; by CUDA and MPS; by cuBLAS, cuDNN and cuFFT."""
+
 _TRIALS = "trials"
 _WEIGHTS = "weights.safetensors"
 
@@ -297,9 +300,10 @@ def _guarded(
 
 
 def _is_for_want_of_memory(error: Exception) -> bool:
-    """PyTorch has an error of its own for that on GPUs alone."""
-    of_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return of_allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    """PyTorch has an error of its own for that on GPUs alone, and only for its own allocator."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WANT_OF_MEMORY)
 
 
 def describe(error: BaseException) -> str:
@@ -397,7 +401,9 @@ def _trial(bench: Bench, progress: Progress | None) -> Result:
     fitted = _fit(bench, progress)
     if isinstance(fitted, Result):
         return fitted
-    return _result(bench, Status.TRIAL, **_of_fit(fitted))
+    parameters = parameters_of(bench.network)
+    cost = Cost(parameters=parameters, flops=None, peak_bytes=fitted.peak_bytes)
+    return _result(bench, Status.TRIAL, cost=cost, **_of_fit(fitted))
 
 
 def _fit(bench: Bench, progress: Progress | None) -> Fitted | Result:
@@ -452,7 +458,7 @@ def prepare(plan: Plan, place: Place) -> Bench:
     try:
         check_output(network, task, data.val)
     except RuntimeError as error:
-        if spec.parent is None:
+        if spec.parent is None or _is_for_want_of_memory(error):
             raise
         raise ModelError(
             f"{spec.model.name}, made for {spec.tasks[-1].title}, cannot be used on "
@@ -537,6 +543,8 @@ def prepare_device(place: Place) -> torch.device:
             raise RuntimeError(f"training on {device.type!r} is not supported")  # noqa: TRY301
         torch.zeros((), device=device)
     except (RuntimeError, AssertionError) as error:
+        if _is_for_want_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         if reason.startswith("Expected one of"):
             reason = "there is none of that name"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from seqbench.errors import ConfigError, ModelError, ResultError
 from seqbench.lease import BusyError, LostError, lease_path, look, take
@@ -102,6 +103,40 @@ def test_an_error_names_the_line_of_the_plugin(tmp_path):
         error = attempt(plan_of(), Place(tmp_path / "torchs")).error
     assert "(linear.py:" in error
     assert ", called by test_runner.py:" in error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+    ],
+)
+def test_memory_of_a_gpu_that_runs_out_is_told_from_a_failure(error, tmp_path, monkeypatch):
+    """In whatever words, also where a child is tried and where the device is."""
+
+    def without_memory(*_arguments, **_options):
+        raise error
+
+    above = Request("tiny-sum", "tiny-mlp", settings={"train.epochs": 1})
+    child = resolve(Request("tiny-sum", "tiny-mlp", parent=above, trained=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(load_model("tiny-mlp"), "forward", without_memory)
+        for name, plan in (("run", plan_of()), ("child", child)):
+            assert attempt(plan, Place(tmp_path / name)).status is Status.OOM
+    monkeypatch.setattr(torch, "zeros", without_memory)
+    assert attempt(plan_of(), Place(tmp_path / "full")).status is Status.OOM
+
+
+def test_a_trial_tells_what_memory_it_took(tmp_path):
+    """So that runs like it are started where there is as much."""
+    trial = run_trial(plan_of(), Place(tmp_path))
+    assert trial.status is Status.TRIAL
+    assert trial.cost.peak_bytes > 0
 
 
 def test_wrong_output_shape_writes_nothing(tmp_path):
