@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,24 @@ def test_kernels_are_those_that_are_convolved_with():
     np.testing.assert_allclose(found.kernels, expected.detach(), rtol=1e-6)
     assert (found.name, found.taps, found.lags[0].tolist()) == ("0", 33, list(range(33)))
     assert found.mask is None
+
+
+def test_kernels_of_a_network_on_another_device(monkeypatch):
+    """They are those of a copy on the CPU; the network stays where it is, here on ``meta``."""
+    network = nn.Sequential(convolution(MAGNet(8, 6, input_scale=3.0, dim=2), (9, 7), causal=False))
+    (expected,) = kernels_of(network)
+    elsewhere = copy.deepcopy(network).to("meta")
+
+    def cpu(module):
+        module.to_empty(device="cpu")
+        module.load_state_dict(network[0].state_dict())
+        return module
+
+    monkeypatch.setattr(nn.Module, "cpu", cpu)
+    (found,) = kernels_of(elsewhere)
+    np.testing.assert_array_equal(found.kernels, expected.kernels)
+    np.testing.assert_array_equal(found.spectra, expected.spectra)
+    assert {value.device.type for value in elsewhere.parameters()} == {"meta"}
 
 
 def test_spectra_are_of_the_kernel_between_its_taps_too():

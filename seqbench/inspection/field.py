@@ -47,10 +47,10 @@ def receptive_field(
         if task.signature.target == "step":
             answers = answers[..., -1]
         (gradient,) = torch.autograd.grad(answers.amax(1).sum(), x)
-        magnitude = gradient.abs().sum(1).double()
+        magnitude = gradient.abs().sum(1).cpu().double()  # MPS has no float64
         magnitude = magnitude / magnitude.flatten(1).sum(1).clamp_min(1e-300).reshape(
             -1, *(1,) * (magnitude.ndim - 1)
         )
         total = magnitude.sum(0) if total is None else total + magnitude.sum(0)
     assert total is not None  # noqa: S101  (a split has examples)
-    return ReceptiveField((total / count).cpu().numpy(), count)
+    return ReceptiveField((total / count).numpy(), count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable
@@ -53,9 +54,9 @@ class LayerKernels:
 
 @torch.no_grad()
 def kernels_of(network: nn.Module) -> list[LayerKernels]:
-    """The kernels of every generated convolution, in the order of the network."""
+    """The kernels of every generated convolution, in the order of the network, wherever it is."""
     return [
-        _of_layer(name, layer)
+        _of_layer(name, copy.deepcopy(layer).cpu())
         for name, layer in network.named_modules()
         if isinstance(layer, KernelConvolution)
     ]
