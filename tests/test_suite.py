@@ -298,3 +298,13 @@ def test_shipped_suites_resolve(name):
     assert suite.name == name
     for request in requests_of(suite, (0,)):
         resolve(request)
+
+
+def test_tcn_sees_all_of_a_clip():
+    """Wherever a shipped suite trains it on raw speech, its answer depends on all 16,000 steps."""
+    requests = [each for name in suite_names() for each in requests_of(load_suite(name), (0,))]
+    specs = [resolve(each).spec for each in requests if each.task == "sc10-raw"]
+    configs = [spec.model.config for spec in specs if spec.model.name == "tcn"]
+    assert configs
+    for config in configs:
+        assert 2 * (config["kernel_size"] - 1) * (2 ** config["levels"] - 1) >= 15_999
