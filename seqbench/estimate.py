@@ -119,7 +119,7 @@ def estimate(
 
     """
     works, errors = works_of(suite, effort.place, seeds)
-    prepare_device(effort.place)
+    prepare_device(effort.place, computes=False)
     to_do = [effort.is_missing(work) for work in works]
     kinds = {w.kind: w.plan for w, missing in zip(works, to_do, strict=True) if missing}
     outcomes = measure_all(list(kinds.values()), effort.place, effort.jobs)

@@ -120,7 +120,7 @@ def run_suite(
     if effort.time_limit is None:
         effort = dataclasses.replace(effort, time_limit=suite.time_limit_seconds)
     if effort.executor is None:
-        prepare_device(effort.place)
+        prepare_device(effort.place, computes=False)
     check_loggers(effort.place.loggers)
     check_writable(effort.place.output_dir)
     trials = _trials(suite, requests)

@@ -524,8 +524,11 @@ def _weights_path(spec: RunSpec, place: Place) -> Path:
     return folder_of(place.output_dir, spec.id) / _WEIGHTS
 
 
-def prepare_device(place: Place) -> torch.device:
+def prepare_device(place: Place, *, computes: bool = True) -> torch.device:
     """The device, checked to be there, with threads, memory and exact float32 set for the process.
+
+    A process that computes nothing itself takes no memory of a GPU, where a context has hundreds
+    of megabytes.
 
     Raises:
         ConfigError: there is no such device here.
@@ -541,7 +544,9 @@ def prepare_device(place: Place) -> torch.device:
         device = torch.device(place.device)
         if device.type not in ("cpu", "cuda", "mps"):
             raise RuntimeError(f"training on {device.type!r} is not supported")  # noqa: TRY301
-        torch.zeros((), device=device)
+        there = device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
+        if computes or not there:
+            torch.zeros((), device=device)
     except (RuntimeError, AssertionError) as error:
         if _is_for_want_of_memory(error):
             raise

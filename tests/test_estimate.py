@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from unittest.mock import Mock
 
@@ -9,9 +10,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from seqbench import cli, estimate, report
+from seqbench import cli, estimate, execute, report
 from seqbench import measure as measure_module
-from seqbench.errors import UnknownNameError
+from seqbench.errors import ConfigError, UnknownNameError
 from seqbench.estimate import Estimate, Item, makespan
 from seqbench.execute import Effort, run_suite
 from seqbench.executors.local import Work
@@ -106,6 +107,23 @@ def test_a_run_that_cannot_be_measured_costs_its_own_line(tmp_path, install_plug
     assert "probably out of memory" in told["greedy"]
     assert isinstance(told["tiny-mlp"], Measured)
     assert found.seconds == next(item.seconds for item in found.items if item.seconds)
+
+
+@pytest.mark.usefixtures("counted")
+def test_who_hands_out_runs_takes_no_memory_of_a_gpu(tmp_path, monkeypatch):
+    """It is for them; that the GPU is there is checked without."""
+    monkeypatch.setattr(execute, "dispatch", lambda *_: [])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "zeros", Mock(side_effect=RuntimeError("no such GPU")))
+    for name, is_there in (("cuda", True), ("cuda:1", True), ("cuda:2", False)):
+        effort = Effort(Place(tmp_path, device=name), 2, Counter(Console(quiet=True)))
+        for do in (run_suite, estimate.estimate):
+            with (
+                contextlib.nullcontext()
+                if is_there
+                else pytest.raises(ConfigError, match="no such GPU")
+            ):
+                do(suite_of(tmp_path), effort)
 
 
 def test_measurements_are_spread_over_gpus(tmp_path, monkeypatch):
