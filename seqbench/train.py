@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from seqbench.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
