@@ -43,9 +43,10 @@ def compared(board: Board, scores: _Scores) -> Board:
 
 def _interval(board: Board, scores: Array | None) -> Interval | None:
     """None of it lies where no score of the metric can be."""
-    if scores is None:
+    ends = None if scores is None else mean_interval(scores)
+    if scores is None or ends is None:
         return None
-    low, high = mean_interval(scores)
+    low, high = ends
     if scores.min() >= 0.0:
         low = max(low, 0.0)
     return Interval(low=low, high=min(high, 1.0) if board.metric.name == "accuracy" else high)

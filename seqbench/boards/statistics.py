@@ -256,21 +256,23 @@ def critical_difference(models: int, boards: int) -> float:
 # One row
 
 
-def mean_interval(scores: Array) -> tuple[float, float]:
+def mean_interval(scores: Array) -> tuple[float, float] | None:
     """The 95% interval of the mean of scores ``(seed, example)``, by Student's t.
 
     Seeds and test examples are both drawn at random and crossed, for every network is tested on
     the same examples. So the variance of the mean comes from mean squares of a two-way layout,
     that of seeds only where it is more than what is left over, and its degrees of freedom are
     Satterthwaite's (1946, "An approximate distribution of estimates of variance components"): few
-    where seeds differ. It covers what another training and another test set of this size
-    would change; of one seed nothing of another training.
+    where seeds are found to differ. It is of what another training and another test set of this
+    size would change; of one seed nothing of another training. Scores without any error are a
+    point, for they tell nothing of errors not seen; of one example there is no interval.
     """
     seeds, n = scores.shape
+    if n < 2:
+        return None
+    scores = scores.astype(np.float64)
     by_seed, by_example = scores.mean(axis=1), scores.mean(axis=0)
     mean = float(by_seed.mean())
-    if n < 2:
-        return _steady(mean), _steady(mean)
     squares = [(seeds * float(by_example.var(ddof=1)), n - 1)]
     total = squares[0][0]
     if seeds > 1:
@@ -284,6 +286,7 @@ def mean_interval(scores: Array) -> tuple[float, float]:
     if total == 0.0:
         return _steady(mean), _steady(mean)
     degrees = total**2 / sum(square**2 / of for square, of in squares)
+    degrees = max(degrees, min(of for _, of in squares))  # it falls without end as terms cancel
     reach = float(student_t.ppf(1.0 - LEVEL / 2.0, degrees)) * math.sqrt(total / (seeds * n))
     return _steady(mean - reach), _steady(mean + reach)
 

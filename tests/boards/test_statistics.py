@@ -314,6 +314,20 @@ def test_an_interval_of_perfect_scores_is_a_point():
     assert mean_interval(np.ones((3, 100), bool)) == (1.0, 1.0)
 
 
-def test_an_interval_of_one_example_is_a_point():
+def test_of_one_example_there_is_no_interval():
     """There is nothing to tell how others would differ."""
-    assert mean_interval(np.array([[0.0], [1.0]])) == (0.5, 0.5)
+    assert mean_interval(np.array([[0.0], [1.0]])) is None
+
+
+def test_errors_that_make_up_for_each_other_leave_an_interval_finite():
+    """Seeds that are right on different examples: mean squares cancel, and freedom with them."""
+    scores = np.arange(30) % 3 != np.arange(3)[:, None]
+    scores[0, :2] = True
+    low, high = mean_interval(scores)
+    assert 0.3 < low < scores.mean() < high < 1.0
+
+
+def test_an_interval_of_single_precision_scores_is_of_double_precision():
+    """Else its last digits would differ between processors."""
+    scores = np.random.default_rng(3).random((3, 500), dtype=np.float32)
+    assert mean_interval(scores) == mean_interval(scores.astype(np.float64))
