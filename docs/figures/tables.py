@@ -53,7 +53,7 @@ def tables(leaderboard: Leaderboard) -> dict[str, str]:
     return {
         "equal-examples": equal_examples(boards),
         "equal-examples-short": equal_examples(boards, SHORT),
-        "equal-time": equal_time(leaderboard, ("smnist",)),
+        "equal-time": equal_time(leaderboard, ("smnist", "pmnist")),
         "kernel-sizes": kernel_sizes(boards, "flexconv:flextcn-2"),
     }
 
