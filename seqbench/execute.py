@@ -179,7 +179,7 @@ def _resolvable(requests: list[Request]) -> tuple[list[Request], list[SeqbenchEr
 
 
 def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
-    """What a search tries for each request without a published recipe, whatever its seed.
+    """What a search tries for each request that is no published recipe, whatever its seed.
 
     Every candidate is trained at the suite's first seed within the run's own budget, never tested;
     the run of that seed then goes on from the end of the best candidate's training.
@@ -188,7 +188,7 @@ def _trials(suite: Suite, requests: list[Request]) -> dict[str, list[Plan]]:
     for request in (each.parent or each for each in requests):
         key = _regardless_of_seed(request)
         free = any(path not in request.settings for path in suite.search)
-        if free and key not in trials and resolve(request).origin.recipe_source is None:
+        if free and key not in trials and resolve(request).origin.settings != "published":
             first = dataclasses.replace(request, seed=suite.seeds[0])
             trials[key] = [resolve(candidate) for candidate in _candidates(suite, first)]
     return trials

@@ -62,7 +62,7 @@ class Suite(Frozen):
     """What a suite file says.
 
     ``search`` maps a path (``train.learning_rate``) to the values that are tried, by validation
-    score at the first seed, for every model without a published recipe for the task.
+    score at the first seed, for every run that is no published recipe.
     ``time_limit_seconds`` ends a run that hangs or takes far too long; it is no budget, for which
     there are steps and epochs.
     """

@@ -172,6 +172,15 @@ def test_missing_data_leave_no_result(tmp_path):
     assert "seqbench fetch smnist" in str(errors[0])
 
 
+def test_a_changed_recipe_is_searched(tmp_path):
+    """It is not the published recipe any longer, so its rate is not either."""
+    text = SEARCH.replace('["tiny-mlp:small"]\nset', '["tiny-mlp:large"]\nset')
+    works, _ = works_of(suite_of(tmp_path, text), Place(tmp_path / "out"))
+    trials = [work.plan.spec.train for work in works if work.trial]
+    changed = [train.learning_rate for train in trials if train.epochs == 4]
+    assert changed == [1e-9, 1e-2]
+
+
 def test_what_the_suite_sets_is_not_searched(tmp_path):
     """A value that a block sets itself is kept, and the row does not say `searched`."""
     text = SEARCH.replace('"train.epochs" = 4', '"train.epochs" = 4, "train.learning_rate" = 0.1')
