@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from seqbench.boards import text
 from seqbench.boards.board import Board, Leaderboard, Overall, Transfer
+from seqbench.boards.scores import Scores, scores_of
 
 _PREAMBLE = r"""% pdflatex leaderboard.tex; a table needs the packages booktabs, longtable and array
 \documentclass{article}
@@ -35,6 +36,9 @@ _COLUMNS = {
 }
 """The columns of a board, a part of those of the page, and how each is set."""
 
+_BOARDS = 8
+"""So many columns of scores fit on a page."""
+
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -61,7 +65,8 @@ _SPECIAL = {
 def render_latex(leaderboard: Leaderboard) -> str:
     """A document that compiles by itself; superseded boards are left to the other pages."""
     parts = [_PREAMBLE]
-    parts += [_overall(table) for table in leaderboard.overall]
+    for table in leaderboard.overall:
+        parts += [_overall(table), *_scores(table, scores_of(table, leaderboard.boards))]
     parts += [_transfer(table) for table in leaderboard.transfers]
     parts += [_board(board) for board in leaderboard.boards]
     parts.append(r"\end{document}")
@@ -80,7 +85,37 @@ def _overall(table: Overall) -> str:
     )
     body = [_line(row) for row in rows]
     columns = ("rank", "model", "mean rank", "group")
-    return _table(f"overall{budget}", caption, "rlrl", columns, body)
+    return _table(f"overall{budget}", caption, "rlrl", _line(columns), body)
+
+
+def _scores(table: Overall, scores: Scores) -> list[str]:
+    """In as many tables as the width of the page asks for."""
+    budget = "" if table.budget == "full" else ", step budgets"
+    pieces = list(scores.pieces(_BOARDS))
+    tables = []
+    for number, piece in enumerate(pieces, start=1):
+        part = f", part {number} of {len(pieces)}" if len(pieces) > 1 else ""
+        title = f"Scores{budget}{part}"
+        headings = ["model", *map(_stacked, piece.headings)]
+        body = [
+            _joined([_escaped(name), *(_emphasised(cell, best) for cell, best in cells)])
+            for name, cells in piece.cells.items()
+        ]
+        layout = "L{45mm}" + "r" * len(piece.headings)
+        caption = f"{title}: {piece.note}."
+        tables.append(_table(title, caption, layout, _joined(headings), body))
+    return tables
+
+
+def _stacked(heading: str) -> str:
+    """A heading in lines: the fields of the task's config below its name, then the metric."""
+    lines = re.split(r" \((?=\w+=)|(?<=\w)\)(?:, |: |$)|, |: ", heading)
+    stacked = r" \\ ".join(_escaped(line) for line in lines if line)
+    return rf"\shortstack[r]{{{stacked}}}"
+
+
+def _emphasised(cell: str, best: bool) -> str:
+    return rf"\textbf{{{_escaped(cell)}}}" if best else _escaped(cell)
 
 
 def _transfer(table: Transfer) -> str:
@@ -88,7 +123,7 @@ def _transfer(table: Transfer) -> str:
     body = [_line(text.transfer_cells(table, row)) for row in table.rows]
     columns = text.transfer_columns(table)
     layout = "L{65mm}" + "r" * (len(columns) - 1)
-    return _table(text.transfer_heading(table), caption, layout, columns, body)
+    return _table(text.transfer_heading(table), caption, layout, _line(columns), body)
 
 
 def _board(board: Board) -> str:
@@ -106,7 +141,7 @@ def _board(board: Board) -> str:
     notes += [f"published {one.model}: {one.source}" for one in board.published]
     said = ". ".join(note[:1].upper() + note[1:] for note in notes)
     below = rf"{{\footnotesize {_escaped(said)}.\par}}"
-    return "\n\n".join([_table(board.title, caption, layout, headings, body), below])
+    return "\n\n".join([_table(board.title, caption, layout, _line(headings), body), below])
 
 
 def _published(board: Board, columns: Sequence[str]) -> list[str]:
@@ -120,15 +155,13 @@ def _published(board: Board, columns: Sequence[str]) -> list[str]:
     return [title, *lines]
 
 
-def _table(
-    title: str, caption: str, layout: str, headings: Iterable[str], body: Iterable[str]
-) -> str:
+def _table(title: str, caption: str, layout: str, headings: str, body: Iterable[str]) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     lines = [
         rf"\begin{{longtable}}{{@{{}}{layout}@{{}}}}",
         rf"\caption{{{_escaped(caption)}}}\label{{tab:{label}}} \\",
         r"\toprule",
-        _line(headings),
+        headings,
         r"\midrule",
         r"\endhead",
         r"\bottomrule",
@@ -142,7 +175,11 @@ def _table(
 def _line(cells: Iterable[str], style: str = "") -> str:
     set_ = [_escaped(cell) for cell in cells]
     styled = [f"{style}{{{cell}}}" if style and cell else cell for cell in set_]
-    return rf"{' & '.join(styled)} \\"
+    return _joined(styled)
+
+
+def _joined(cells: Iterable[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
 
 
 def _escaped(value: str) -> str:

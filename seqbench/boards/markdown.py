@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from seqbench.boards import text
 from seqbench.boards.board import Board, Leaderboard, Overall, Row, Transfer
+from seqbench.boards.scores import Scores, scores_of
 
 _LEFT = {"model", "group", "settings", "selected on", "variant", "source"}
 
@@ -13,7 +14,8 @@ _LEFT = {"model", "group", "settings", "selected on", "variant", "source"}
 def render_markdown(leaderboard: Leaderboard) -> str:
     """A page of GitHub-flavoured Markdown."""
     sections = ["# Leaderboard"]
-    sections += [_overall(table) for table in leaderboard.overall]
+    for table in leaderboard.overall:
+        sections += [_overall(table), _scores(scores_of(table, leaderboard.boards))]
     sections += [_transfer(table) for table in leaderboard.transfers]
     sections += [_board(board) for board in leaderboard.boards]
     if leaderboard.superseded:
@@ -48,6 +50,15 @@ def _overall(table: Overall) -> str:
         left_out = [f"- {_escaped(text.left_out(table, name))}" for name in sorted(table.missing)]
         parts += ["Not in it:", "\n".join(left_out)]
     return "\n\n".join(parts)
+
+
+def _scores(scores: Scores) -> str:
+    headings = [_escaped(heading) for heading in scores.headings]
+    rows = [
+        [_escaped(name), *(f"**{_escaped(cell)}**" if best else cell for cell, best in cells)]
+        for name, cells in scores.cells.items()
+    ]
+    return f"Scores on them, {_escaped(scores.note)}:\n\n{_table(('model', *headings), rows)}"
 
 
 def _transfer(table: Transfer) -> str:

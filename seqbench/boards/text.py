@@ -54,6 +54,11 @@ _LENGTH = ("train.epochs", "train.max_steps")
 PUBLISHED_COLUMNS = ("model", "score", "params", "selected on", "variant", "source")
 
 
+ONE_SEED_NOTE = (
+    f"{ONE_SEED} one seed: the standard error over test examples stands for the standard deviation "
+    "over seeds"
+)
+LOST_NOTE = f"{LOST} some seeds did not end well; the score is of the others"
 TRANSFER_NOTE = (
     "rates are relative to the task's own; what was not fine-tuned is tested with the weights of "
     "its training"
@@ -82,7 +87,7 @@ def cells(board: Board, row: Row) -> tuple[str, ...]:
     return (
         place(row),
         row.label,
-        _score(board, row),
+        score(board, row),
         _interval(board, row),
         letters(board.groups).get(row.id, ""),
         MISSING if row.below is None else p_value(row.below.p_adjusted),
@@ -200,12 +205,9 @@ def footnotes(boards: Sequence[Board]) -> list[str]:
             "brackets is among the rows of 3 seeds or more"
         )
     if any(len(row.scores) == 1 for row in rows):
-        notes.append(
-            f"{ONE_SEED} one seed: the standard error over test examples stands for the standard "
-            "deviation over seeds"
-        )
+        notes.append(ONE_SEED_NOTE)
     if any(row.lost and row.scores for row in rows):
-        notes.append(f"{LOST} some seeds did not end well; the score is of the others")
+        notes.append(LOST_NOTE)
     if any(board.groups for board in boards):
         notes.append(
             "rows that share a letter are not shown to differ, by a paired test of first and last "
@@ -379,7 +381,8 @@ def in_percent(board: Board | Transfer) -> bool:
     return board.metric.name == "accuracy"
 
 
-def _score(board: Board, row: Row) -> str:
+def score(board: Board, row: Row) -> str:
+    """The mean over seeds and their deviation; what became of them where none has a score."""
     if row.mean is None:
         return ", ".join(row.statuses)
     spread = row.standard_error if row.sd is None else row.sd
