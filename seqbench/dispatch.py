@@ -326,7 +326,7 @@ class _Dispatcher:
 
     def _learn(self, work: Work, result: Result) -> None:
         """Remember what a run of its kind needs of the memory of such a device."""
-        same = result.provenance.device.partition(":")[0] == self.place.device.partition(":")[0]
+        same = result.provenance.device == self.place.device.partition(":")[0]
         if same and result.cost and result.cost.peak_bytes:
             self.peak_bytes[work.kind] = result.cost.peak_bytes
 

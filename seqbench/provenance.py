@@ -47,7 +47,7 @@ def provenance(
         platform=platform.platform(),
         commit=commit,
         dirty=dirty,
-        device=str(device),
+        device=device.type,
         device_name=device_name(device),
         threads=torch.get_num_threads(),
         started_at=started_at,

@@ -197,7 +197,8 @@ class Provenance(Frozen):
 
     ``started_at`` and ``seconds`` are of the sitting that ended the run; an interrupted run's
     whole training time is ``Cost.train_seconds``. ``commit`` is that of the checkout that
-    seqbench was imported from, ``None`` for an installed package.
+    seqbench was imported from, ``None`` for an installed package. ``device`` is the type, ``cuda``
+    whichever of a machine's GPUs it was, and ``device_name`` what that is.
     """
 
     seqbench: str

@@ -8,9 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqbench import source
 from seqbench.lease import LostError, lease_path
+from seqbench.provenance import provenance
 from seqbench.registry import MODELS, Entry, home_of
 from seqbench.resolve import resolve
 from seqbench.runner import Place, run
@@ -56,6 +58,14 @@ def stopped(directory):
         run(plan, Place(directory), Stops())
     lease_path(directory, plan.spec.id).unlink(missing_ok=True)
     return plan
+
+
+def test_any_gpu_of_a_machine_is_the_device(monkeypatch):
+    """So that a run which was given the fourth is made again where there is one."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "GPU")
+    spec = resolve(Request("tiny-sum", "tiny-mlp")).spec
+    found = provenance(spec, torch.device("cuda:3"), "2026-11-29T00:00:00+00:00", 1.0)
+    assert (found.device, found.device_name) == ("cuda", "GPU")
 
 
 def test_the_code_of_a_plugin_is_on_record(edit):
