@@ -22,6 +22,7 @@ from seqbench.boards.board import Board, Leaderboard, Overall, Row, Transfer
 from seqbench.boards.overall import by_preference
 from seqbench.boards.published import Published
 from seqbench.boards.ranking import RunKey
+from seqbench.boards.scores import scores_of
 from seqbench.command import command_of
 from seqbench.result import Epoch, Learned, Result
 
@@ -100,7 +101,7 @@ def _content(leaderboard: Leaderboard, runs: Mapping[RunKey, Result]) -> dict[st
         board["superseded"] = number >= len(leaderboard.boards)
     _name_anchors(boards)
     return {
-        "overall": [_overall(table) for table in leaderboard.overall],
+        "overall": [_overall(table, leaderboard.boards) for table in leaderboard.overall],
         "transfers": [_transfer(table) for table in leaderboard.transfers],
         "boards": boards,
         "families": families,
@@ -128,11 +129,13 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _overall(table: Overall) -> dict[str, Any]:
+def _overall(table: Overall, boards: Sequence[Board]) -> dict[str, Any]:
     letters = text.letters(table.groups)
+    scores = scores_of(table, boards)
     rows = [
         row.model_dump(mode="json")
         | {"groups": letters.get(row.name, ""), "mean_rank": text.mean_rank(row)}
+        | {"scores": scores.cells[row.name]}
         for row in table.rows
     ]
     return table.model_dump(mode="json", exclude={"rows", "groups"}) | {"rows": rows}

@@ -284,6 +284,15 @@ def test_every_plot_is_drawn_when_it_comes_into_view(pages, open_page, name):
         plots.nth(number).locator(".scatterlayer .trace").first.wait_for(state="attached")
 
 
+def test_the_overall_table_shows_scores_below_ranks(pages, open_page):
+    """The best in bold; the spread over seeds is in the title."""
+    page = open_page(pages["suite"])
+    cell = page.locator("#overall-full tbody tr").first.locator("td.one").first
+    assert cell.text_content() == "1" + "0.01112"
+    assert cell.get_attribute("title") == "0.01112 \N{PLUS-MINUS SIGN} 0.0012"
+    assert cell.locator("strong.score").text_content() == "0.01112"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_library_cannot_send_anything_away(pages, open_page, name):
     """Its own button for that is not there."""

@@ -1264,7 +1264,7 @@ function overallSection(table) {
       h(
         "p",
         { class: "about" },
-        `Mean rank over ${table.boards.length} boards, among the models that stand on all of them.`,
+        `Mean rank over ${table.boards.length} boards, among the models that stand on all of them; rank and score on each.`,
         difference != null &&
           ` Mean ranks that differ by less than ${difference.toFixed(2)} are not shown to differ (Nemenyi); such rows share a letter.`,
         provisional && " (n): provisional, fewer than three seeds on a board.",
@@ -1298,7 +1298,7 @@ function overallSection(table) {
                 h("td", { class: "left" }, h("strong", {}, row.name)),
                 h("td", {}, row.mean_rank),
                 grouped && h("td", {}, row.groups),
-                row.ranks.map((rank) => h("td", { class: "one" }, rank)),
+                row.ranks.map((rank, board) => scoredRank(rank, ...row.scores[board])),
               ),
             ),
           ),
@@ -1307,6 +1307,16 @@ function overallSection(table) {
       missingFrom(table),
     ),
   };
+}
+
+/** A rank with the score below it, whose spread is in its title. */
+function scoredRank(rank, score, best) {
+  return h(
+    "td",
+    { class: "one", title: score },
+    rank,
+    h(best ? "strong" : "span", { class: "score" }, score.split(" ")[0]),
+  );
 }
 
 function missingFrom(table) {
