@@ -1,4 +1,4 @@
-"""The leaderboard as LaTeX: a document of booktabs tables, one a board, to copy from with notes."""
+"""The leaderboard as LaTeX: a document of booktabs tables to copy from, one a board with notes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from seqbench.boards import text
 from seqbench.boards.board import Board, Leaderboard, Overall, Transfer
 from seqbench.boards.scores import Scores, scores_of
 
-_PREAMBLE = r"""% pdflatex leaderboard.tex; a table needs the packages booktabs, longtable and array
+_PREAMBLE = r"""% pdflatex leaderboard.tex; tables need the packages booktabs and array,
+% those of boards longtable
 \documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage{array,booktabs,longtable}
 \usepackage[a4paper,landscape,margin=15mm]{geometry}
 \setlength{\tabcolsep}{4pt}
+\setlength{\belowcaptionskip}{6pt}
 \newcolumntype{L}[1]{>{\raggedright\arraybackslash}p{#1}}
 \begin{document}
 \small"""
@@ -68,6 +70,7 @@ def render_latex(leaderboard: Leaderboard) -> str:
     for table in leaderboard.overall:
         parts += [_overall(table), *_scores(table, scores_of(table, leaderboard.boards))]
     parts += [_transfer(table) for table in leaderboard.transfers]
+    parts.append(r"\clearpage")
     parts += [_board(board) for board in leaderboard.boards]
     parts.append(r"\end{document}")
     return "\n\n".join(parts) + "\n"
@@ -85,7 +88,7 @@ def _overall(table: Overall) -> str:
     )
     body = [_line(row) for row in rows]
     columns = ("rank", "model", "mean rank", "group")
-    return _table(f"overall{budget}", caption, "rlrl", _line(columns), body)
+    return _float(f"overall{budget}", caption, "rlrl", _line(columns), body)
 
 
 def _scores(table: Overall, scores: Scores) -> list[str]:
@@ -101,9 +104,9 @@ def _scores(table: Overall, scores: Scores) -> list[str]:
             _joined([_escaped(name), *(_emphasised(cell, best) for cell, best in cells)])
             for name, cells in piece.cells.items()
         ]
-        layout = "L{45mm}" + "r" * len(piece.headings)
+        layout = "l" + "r" * len(piece.headings)
         caption = f"{title}: {piece.note}."
-        tables.append(_table(title, caption, layout, _joined(headings), body))
+        tables.append(_float(title, caption, layout, _joined(headings), body))
     return tables
 
 
@@ -111,7 +114,7 @@ def _stacked(heading: str) -> str:
     """A heading in lines: the fields of the task's config below its name, then the metric."""
     lines = re.split(r" \((?=\w+=)|(?<=\w)\)(?:, |: |$)|, |: ", heading)
     stacked = r" \\ ".join(_escaped(line) for line in lines if line)
-    return rf"\shortstack[r]{{{stacked}}}"
+    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{stacked}\end{{tabular}}"
 
 
 def _emphasised(cell: str, best: bool) -> str:
@@ -123,7 +126,7 @@ def _transfer(table: Transfer) -> str:
     body = [_line(text.transfer_cells(table, row)) for row in table.rows]
     columns = text.transfer_columns(table)
     layout = "L{65mm}" + "r" * (len(columns) - 1)
-    return _table(text.transfer_heading(table), caption, layout, _line(columns), body)
+    return _float(text.transfer_heading(table), caption, layout, _line(columns), body)
 
 
 def _board(board: Board) -> str:
@@ -141,7 +144,7 @@ def _board(board: Board) -> str:
     notes += [f"published {one.model}: {one.source}" for one in board.published]
     said = ". ".join(note[:1].upper() + note[1:] for note in notes)
     below = rf"{{\footnotesize {_escaped(said)}.\par}}"
-    return "\n\n".join([_table(board.title, caption, layout, _line(headings), body), below])
+    return "\n\n".join([_long(board.title, caption, layout, _line(headings), body), below])
 
 
 def _published(board: Board, columns: Sequence[str]) -> list[str]:
@@ -155,11 +158,29 @@ def _published(board: Board, columns: Sequence[str]) -> list[str]:
     return [title, *lines]
 
 
-def _table(title: str, caption: str, layout: str, headings: str, body: Iterable[str]) -> str:
-    label = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+def _float(title: str, caption: str, layout: str, headings: str, body: Iterable[str]) -> str:
+    """A table that floats, over both columns of a paper that has two."""
+    lines = [
+        r"\begin{table*}",
+        r"\centering\small",
+        _caption(title, caption),
+        rf"\begin{{tabular}}{{@{{}}{layout}@{{}}}}",
+        r"\toprule",
+        headings,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines)
+
+
+def _long(title: str, caption: str, layout: str, headings: str, body: Iterable[str]) -> str:
+    """A table that goes on over pages."""
     lines = [
         rf"\begin{{longtable}}{{@{{}}{layout}@{{}}}}",
-        rf"\caption{{{_escaped(caption)}}}\label{{tab:{label}}} \\",
+        rf"{_caption(title, caption)} \\",
         r"\toprule",
         headings,
         r"\midrule",
@@ -170,6 +191,11 @@ def _table(title: str, caption: str, layout: str, headings: str, body: Iterable[
         r"\end{longtable}",
     ]
     return "\n".join(lines)
+
+
+def _caption(title: str, caption: str) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return rf"\caption{{{_escaped(caption)}}}\label{{tab:{label}}}"
 
 
 def _line(cells: Iterable[str], style: str = "") -> str:
