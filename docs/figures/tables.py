@@ -54,6 +54,7 @@ def tables(leaderboard: Leaderboard) -> dict[str, str]:
         "equal-examples": equal_examples(boards),
         "equal-examples-short": equal_examples(boards, SHORT),
         "equal-time": equal_time(leaderboard, ("smnist", "pmnist")),
+        "equal-time-speech": equal_time(leaderboard, ("sc10-raw",)),
         "kernel-sizes": kernel_sizes(boards, "flexconv:flextcn-2"),
     }
 
@@ -111,8 +112,15 @@ def equal_time(leaderboard: Leaderboard, tasks: Sequence[str]) -> str:
 
     A dash stands where a model has not been run.
     """
-    titles = [f"{task}, step budget" for task in tasks]
-    boards = [b for title in titles for b in leaderboard.boards if b.title == title]
+    boards = [
+        board
+        for task in tasks
+        for board in leaderboard.boards
+        if board.task.name == task
+        and board.budget == "steps"
+        and board.task.config.get("rate", 1.0) == 1.0
+        and "trained on" not in board.title
+    ]
     rows = [by_name(board) for board in boards]
     names = sorted({name for of_board in rows for name in of_board})
     names.sort(key=lambda name: -(rows[0][name].mean or 0.0) if name in rows[0] else 1.0)
@@ -121,7 +129,7 @@ def equal_time(leaderboard: Leaderboard, tasks: Sequence[str]) -> str:
         seen = [of_board[name].train if name in of_board else None for name in names]
         columns.append([f"{t.max_steps * t.batch_size:,}" if t else "-" for t in seen])
         columns.append(scores(board, names))
-    heading = [title for task in tasks for title in (f"images of {task}", task)]
+    heading = [title for task in tasks for title in (f"examples of {task}", task)]
     cells = zip(*columns, strict=True)
     lines = [(f"`{name}`", *line) for name, line in zip(names, cells, strict=True)]
     return markdown(("model", *heading), lines)
