@@ -62,7 +62,8 @@ class Suite(Frozen):
     """What a suite file says.
 
     ``search`` maps a path (``train.learning_rate``) to the values that are tried, by validation
-    score at the first seed, for every run that is no published recipe.
+    score at the first seed, for every run that is no published recipe; of runs with a parent, for
+    the parent alone.
     ``time_limit_seconds`` ends a run that hangs or takes far too long; it is no budget, for which
     there are steps and epochs.
     """

@@ -135,10 +135,13 @@ def _overall(table: Overall, boards: Sequence[Board]) -> dict[str, Any]:
     rows = [
         row.model_dump(mode="json")
         | {"groups": letters.get(row.name, ""), "mean_rank": text.mean_rank(row)}
-        | {"scores": scores.cells[row.name]}
+        | {"scores": [cell for cell, _ in scores.cells[row.name]]}
         for row in table.rows
     ]
-    return table.model_dump(mode="json", exclude={"rows", "groups"}) | {"rows": rows}
+    named = {board.title: text.score_heading(board) for board in boards}
+    metrics = [named[title] for title in table.boards]
+    told = table.model_dump(mode="json", exclude={"rows", "groups"})
+    return told | {"rows": rows, "metrics": metrics}
 
 
 def _transfer(table: Transfer) -> dict[str, Any]:

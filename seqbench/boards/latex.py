@@ -38,8 +38,11 @@ _COLUMNS = {
 }
 """The columns of a board, a part of those of the page, and how each is set."""
 
-_BOARDS = 8
-"""So many columns of scores fit on a page."""
+_BOARDS = 6
+"""So many columns of accuracies fit over both columns of a paper that has two."""
+
+_FLOATING = 35
+"""So many rows of a table that floats fit on a page."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -88,7 +91,7 @@ def _overall(table: Overall) -> str:
     )
     body = [_line(row) for row in rows]
     columns = ("rank", "model", "mean rank", "group")
-    return _float(f"overall{budget}", caption, "rlrl", _line(columns), body)
+    return _short(f"overall{budget}", caption, "rlrl", _line(columns), body)
 
 
 def _scores(table: Overall, scores: Scores) -> list[str]:
@@ -106,14 +109,12 @@ def _scores(table: Overall, scores: Scores) -> list[str]:
         ]
         layout = "l" + "r" * len(piece.headings)
         caption = f"{title}: {piece.note}."
-        tables.append(_float(title, caption, layout, _joined(headings), body))
+        tables.append(_short(title, caption, layout, _joined(headings), body))
     return tables
 
 
-def _stacked(heading: str) -> str:
-    """A heading in lines: the fields of the task's config below its name, then the metric."""
-    lines = re.split(r" \((?=\w+=)|(?<=\w)\)(?:, |: |$)|, |: ", heading)
-    stacked = r" \\ ".join(_escaped(line) for line in lines if line)
+def _stacked(lines: Iterable[str]) -> str:
+    stacked = r" \\ ".join(_escaped(line) for line in lines)
     return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{stacked}\end{{tabular}}"
 
 
@@ -126,7 +127,7 @@ def _transfer(table: Transfer) -> str:
     body = [_line(text.transfer_cells(table, row)) for row in table.rows]
     columns = text.transfer_columns(table)
     layout = "L{65mm}" + "r" * (len(columns) - 1)
-    return _float(text.transfer_heading(table), caption, layout, _line(columns), body)
+    return _long(text.transfer_heading(table), caption, layout, _line(columns), body)
 
 
 def _board(board: Board) -> str:
@@ -156,6 +157,12 @@ def _published(board: Board, columns: Sequence[str]) -> list[str]:
         cells["settings"] = f"selected on {one.selection}" if one.selection != "unknown" else ""
         lines.append(_line((cells.get(column, "") for column in columns), r"\emph"))
     return [title, *lines]
+
+
+def _short(title: str, caption: str, layout: str, headings: str, body: Sequence[str]) -> str:
+    """A table of one row a model, which floats unless there are too many for a page."""
+    place = _float if len(body) <= _FLOATING else _long
+    return place(title, caption, layout, headings, body)
 
 
 def _float(title: str, caption: str, layout: str, headings: str, body: Iterable[str]) -> str:

@@ -53,9 +53,12 @@ def _overall(table: Overall) -> str:
 
 
 def _scores(scores: Scores) -> str:
-    headings = [_escaped(heading) for heading in scores.headings]
+    headings = [_escaped(", ".join(lines)) for lines in scores.headings]
     rows = [
-        [_escaped(name), *(f"**{_escaped(cell)}**" if best else cell for cell, best in cells)]
+        [
+            _escaped(name),
+            *(f"**{_escaped(cell)}**" if best else _escaped(cell) for cell, best in cells),
+        ]
         for name, cells in scores.cells.items()
     ]
     return f"Scores on them, {_escaped(scores.note)}:\n\n{_table(('model', *headings), rows)}"

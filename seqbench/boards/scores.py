@@ -12,7 +12,7 @@ from seqbench.boards.overall import by_name
 
 _NOTE = (
     "mean \N{PLUS-MINUS SIGN} standard deviation over seeds, the best in bold; of several settings "
-    "of a model those that are best by validation"
+    "of a model the best by validation, those of three seeds or more first"
 )
 
 
@@ -20,14 +20,25 @@ _NOTE = (
 class Scores:
     """A column for each board and a row for each model.
 
-    ``headings`` are short titles of the boards, each with its metric unless all have one, which is
-    ``note`` then, with what scores are. ``cells`` gives a row's scores as text, each with whether
-    no score on that board is better as it is shown.
+    ``headings`` are those of the columns, in lines: the task, fields of its config, and its metric
+    unless all have one, ``metric``. ``cells`` gives a row's scores as text, each with whether no
+    score on that board is better as it is shown.
     """
 
-    note: str
-    headings: tuple[str, ...]
+    metric: str | None
+    headings: tuple[tuple[str, ...], ...]
     cells: dict[str, tuple[tuple[str, bool], ...]]
+
+    @property
+    def note(self) -> str:
+        """What scores are, and what their marks mean."""
+        cells = [cell for row in self.cells.values() for cell, _ in row]
+        marks = [
+            note
+            for note in (text.ONE_SEED_NOTE, text.LOST_NOTE)
+            if any(note[0] in cell for cell in cells)
+        ]
+        return "; ".join([f"{self.metric}, {_NOTE}" if self.metric else _NOTE, *marks])
 
     def pieces(self, size: int) -> Iterator[Scores]:
         """The same in as few tables of at most ``size`` boards as it takes, about equally wide."""
@@ -36,7 +47,7 @@ class Scores:
         for start in range(0, boards, wide):
             part = slice(start, start + wide)
             cells = {name: row[part] for name, row in self.cells.items()}
-            yield Scores(self.note, self.headings[part], cells)
+            yield Scores(self.metric, self.headings[part], cells)
 
 
 def scores_of(overall: Overall, boards: Sequence[Board]) -> Scores:
@@ -50,18 +61,13 @@ def scores_of(overall: Overall, boards: Sequence[Board]) -> Scores:
     names = [*(row.name for row in overall.rows), *sorted(overall.missing)]
     columns = [_column(board, names) for board in compared]
     rows = dict(zip(names, zip(*columns, strict=True), strict=True))
-    headings = [_heading(board, compared) for board in compared]
-    metrics = [text.score_heading(board) for board in compared]
-    alike = len(set(metrics)) == 1
-    if not alike:
-        told = zip(headings, metrics, strict=True)
-        headings = [f"{heading}: {metric}" for heading, metric in told]
-    cells = [cell for row in rows.values() for cell, _ in row]
-    notes = [f"{metrics[0]}, {_NOTE}" if alike else _NOTE]
-    notes += [
-        note for note in (text.ONE_SEED_NOTE, text.LOST_NOTE) if any(note[0] in c for c in cells)
+    metrics = {text.score_heading(board) for board in compared}
+    metric = metrics.pop() if len(metrics) == 1 else None
+    headings = [
+        (*_heading(board, compared), *(() if metric else (text.score_heading(board),)))
+        for board in compared
     ]
-    return Scores("; ".join(notes), tuple(headings), rows)
+    return Scores(metric, tuple(headings), rows)
 
 
 def _column(board: Board, names: Sequence[str]) -> list[tuple[str, bool]]:
@@ -81,14 +87,14 @@ def _cell(board: Board, row: Row) -> str:
     return text.score(board, row) + (text.LOST if row.lost else "")
 
 
-def _heading(board: Board, boards: Sequence[Board]) -> str:
-    """The title without the kind of budget and what all boards of the task are alike in."""
+def _heading(board: Board, boards: Sequence[Board]) -> list[str]:
+    """The title in lines, without the kind of budget and what all boards of the task share."""
     task = board.task
     same = [other.task.config for other in boards if other.task.name == task.name]
-    kept = {
-        field: value
-        for field, value in task.config.items()
+    fields = [
+        f"{field}={value}"
+        for field, value in sorted(task.config.items())
         if len(same) == 1 or any(config.get(field) != value for config in same)
-    }
-    origin = board.title.removeprefix(task.title).removesuffix(", step budget")
-    return task.model_copy(update={"config": kept}).title + origin
+    ]
+    origin = board.title.removeprefix(task.title).removesuffix(", step budget").strip(", ")
+    return [task.name, *fields, *([origin] if origin else [])]

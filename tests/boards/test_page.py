@@ -284,6 +284,16 @@ def test_every_plot_is_drawn_when_it_comes_into_view(pages, open_page, name):
         plots.nth(number).locator(".scatterlayer .trace").first.wait_for(state="attached")
 
 
+def test_a_link_of_the_contents_leads_to_its_board(pages, open_page):
+    """Though what lies between is drawn on the way."""
+    page = open_page(pages["committed"], reduced_motion="no-preference")
+    page.locator("nav a[href='#board-smnist']").first.click()
+    top = "document.getElementById('board-smnist').getBoundingClientRect().top"
+    page.wait_for_function(f"() => 0 <= {top} && {top} < 120")
+    page.wait_for_timeout(500)
+    assert 0 <= page.evaluate(top) < 120
+
+
 def test_the_overall_table_shows_scores_below_ranks(pages, open_page):
     """The best in bold; the spread over seeds is in the title."""
     page = open_page(pages["suite"])

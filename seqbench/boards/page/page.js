@@ -1253,6 +1253,8 @@ function overallSection(table) {
   const head = ["rank", "model", "mean rank", ...(grouped ? ["group"] : [])];
   const provisional = table.rows.some((row) => row.provisional);
   const difference = table.critical_difference;
+  const metrics = new Set(table.metrics);
+  const first = table.boards.map((_, board) => Math.min(...table.rows.map((row) => row.ranks[board])));
   return {
     anchor,
     title,
@@ -1264,7 +1266,7 @@ function overallSection(table) {
       h(
         "p",
         { class: "about" },
-        `Mean rank over ${table.boards.length} boards, among the models that stand on all of them; rank and score on each.`,
+        `Mean rank over ${table.boards.length} boards, among the models that stand on all of them; rank and score on each, the best of these in bold${metrics.size === 1 ? `: ${table.metrics[0]}` : ""}.`,
         difference != null &&
           ` Mean ranks that differ by less than ${difference.toFixed(2)} are not shown to differ (Nemenyi); such rows share a letter.`,
         provisional && " (n): provisional, fewer than three seeds on a board.",
@@ -1282,8 +1284,12 @@ function overallSection(table) {
               "tr",
               {},
               head.map((name) => h("th", { scope: "col", class: name === "model" ? "left of" : "of" }, name)),
-              table.boards.map((name) =>
-                h("th", { scope: "col", class: "of one" }, h("a", { href: `#${anchors.get(name)}` }, name)),
+              table.boards.map((name, board) =>
+                h(
+                  "th",
+                  { scope: "col", class: "of one" },
+                  h("a", { href: `#${anchors.get(name)}` }, metrics.size === 1 ? name : `${name}: ${table.metrics[board]}`),
+                ),
               ),
             ),
           ),
@@ -1298,7 +1304,7 @@ function overallSection(table) {
                 h("td", { class: "left" }, h("strong", {}, row.name)),
                 h("td", {}, row.mean_rank),
                 grouped && h("td", {}, row.groups),
-                row.ranks.map((rank, board) => scoredRank(rank, ...row.scores[board])),
+                row.ranks.map((rank, board) => scoredRank(rank, row.scores[board], rank === first[board])),
               ),
             ),
           ),
@@ -1309,13 +1315,13 @@ function overallSection(table) {
   };
 }
 
-/** A rank with the score below it, whose spread is in its title. */
+/** A rank with the score and its marks below it; the spread is in the title. */
 function scoredRank(rank, score, best) {
   return h(
     "td",
     { class: "one", title: score },
     rank,
-    h(best ? "strong" : "span", { class: "score" }, score.split(" ")[0]),
+    h(best ? "strong" : "span", { class: "score" }, score.replace(/ \u00b1 [\d.e+-]+/, "")),
   );
 }
 
