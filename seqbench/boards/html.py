@@ -138,10 +138,8 @@ def _overall(table: Overall, boards: Sequence[Board]) -> dict[str, Any]:
         | {"scores": [cell for cell, _ in scores.cells[row.name]]}
         for row in table.rows
     ]
-    named = {board.title: text.score_heading(board) for board in boards}
-    metrics = [named[title] for title in table.boards]
     told = table.model_dump(mode="json", exclude={"rows", "groups"})
-    return told | {"rows": rows, "metrics": metrics}
+    return told | {"rows": rows, "metrics": scores.metrics}
 
 
 def _transfer(table: Transfer) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def render_latex(leaderboard: Leaderboard) -> str:
 
 
 def _overall(table: Overall) -> str:
-    budget = "" if table.budget == "full" else ", step budgets"
+    budget = text.step_budgets(table)
     letters = text.letters(table.groups)
     rows = [
         (text.overall_place(row), row.name, text.mean_rank(row), letters.get(row.name, ""))
@@ -96,7 +96,7 @@ def _overall(table: Overall) -> str:
 
 def _scores(table: Overall, scores: Scores) -> list[str]:
     """In as many tables as the width of the page asks for."""
-    budget = "" if table.budget == "full" else ", step budgets"
+    budget = text.step_budgets(table)
     pieces = list(scores.pieces(_BOARDS))
     tables = []
     for number, piece in enumerate(pieces, start=1):

@@ -31,14 +31,13 @@ def render_markdown(leaderboard: Leaderboard) -> str:
 
 def _overall(table: Overall) -> str:
     boards = [f"- {_escaped(title)}" for title in table.boards]
-    heading = "## Overall" if table.budget == "full" else "## Overall, step budgets"
     letters = text.letters(table.groups)
     rows = [
         (text.overall_place(row), row.name, text.mean_rank(row), letters.get(row.name, ""))
         for row in table.rows
     ]
     parts = [
-        heading,
+        f"## Overall{text.step_budgets(table)}",
         f"Mean rank over {len(table.boards)} boards, among the models that stand on all of them:",
         "\n".join(boards),
         _table(("rank", "model", "mean rank", "group"), [_all_escaped(row) for row in rows]),

@@ -20,14 +20,22 @@ _NOTE = (
 class Scores:
     """A column for each board and a row for each model.
 
-    ``headings`` are those of the columns, in lines: the task, fields of its config, and its metric
-    unless all have one, ``metric``. ``cells`` gives a row's scores as text, each with whether no
-    score on that board is better as it is shown.
+    ``titles`` are those of the boards in lines, the task and fields of its config. ``cells`` gives
+    a row's scores as text, each with whether no score on that board is better as it is shown.
     """
 
-    metric: str | None
-    headings: tuple[tuple[str, ...], ...]
+    titles: tuple[tuple[str, ...], ...]
+    metrics: tuple[str, ...]
     cells: dict[str, tuple[tuple[str, bool], ...]]
+
+    @property
+    def headings(self) -> tuple[tuple[str, ...], ...]:
+        """The titles, each with its metric unless all have one."""
+        if self._one_metric:
+            return self.titles
+        return tuple(
+            (*title, metric) for title, metric in zip(self.titles, self.metrics, strict=True)
+        )
 
     @property
     def note(self) -> str:
@@ -38,16 +46,20 @@ class Scores:
             for note in (text.ONE_SEED_NOTE, text.LOST_NOTE)
             if any(note[0] in cell for cell in cells)
         ]
-        return "; ".join([f"{self.metric}, {_NOTE}" if self.metric else _NOTE, *marks])
+        return "; ".join([f"{self.metrics[0]}, {_NOTE}" if self._one_metric else _NOTE, *marks])
+
+    @property
+    def _one_metric(self) -> bool:
+        return len(set(self.metrics)) == 1
 
     def pieces(self, size: int) -> Iterator[Scores]:
         """The same in as few tables of at most ``size`` boards as it takes, about equally wide."""
-        boards = len(self.headings)
+        boards = len(self.titles)
         wide = math.ceil(boards / math.ceil(boards / size))
         for start in range(0, boards, wide):
             part = slice(start, start + wide)
             cells = {name: row[part] for name, row in self.cells.items()}
-            yield Scores(self.metric, self.headings[part], cells)
+            yield Scores(self.titles[part], self.metrics[part], cells)
 
 
 def scores_of(overall: Overall, boards: Sequence[Board]) -> Scores:
@@ -61,13 +73,8 @@ def scores_of(overall: Overall, boards: Sequence[Board]) -> Scores:
     names = [*(row.name for row in overall.rows), *sorted(overall.missing)]
     columns = [_column(board, names) for board in compared]
     rows = dict(zip(names, zip(*columns, strict=True), strict=True))
-    metrics = {text.score_heading(board) for board in compared}
-    metric = metrics.pop() if len(metrics) == 1 else None
-    headings = [
-        (*_heading(board, compared), *(() if metric else (text.score_heading(board),)))
-        for board in compared
-    ]
-    return Scores(metric, tuple(headings), rows)
+    titles = tuple(_title(board, compared) for board in compared)
+    return Scores(titles, tuple(map(text.score_heading, compared)), rows)
 
 
 def _column(board: Board, names: Sequence[str]) -> list[tuple[str, bool]]:
@@ -87,7 +94,7 @@ def _cell(board: Board, row: Row) -> str:
     return text.score(board, row) + (text.LOST if row.lost else "")
 
 
-def _heading(board: Board, boards: Sequence[Board]) -> list[str]:
+def _title(board: Board, boards: Sequence[Board]) -> tuple[str, ...]:
     """The title in lines, without the kind of budget and what all boards of the task share."""
     task = board.task
     same = [other.task.config for other in boards if other.task.name == task.name]
@@ -97,4 +104,4 @@ def _heading(board: Board, boards: Sequence[Board]) -> list[str]:
         if len(same) == 1 or any(config.get(field) != value for config in same)
     ]
     origin = board.title.removeprefix(task.title).removesuffix(", step budget").strip(", ")
-    return [task.name, *fields, *([origin] if origin else [])]
+    return (task.name, *fields, *([origin] if origin else []))

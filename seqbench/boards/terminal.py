@@ -77,8 +77,9 @@ def _transfer(transfer: Transfer) -> Iterator[RenderableType]:
 
 
 def _overall(overall: Overall) -> Iterator[RenderableType]:
-    budget = "" if overall.budget == "full" else ", step budgets"
-    yield _title(f"overall{budget}", f"mean rank over {', '.join(overall.boards)}")
+    yield _title(
+        f"overall{text.step_budgets(overall)}", f"mean rank over {', '.join(overall.boards)}"
+    )
     letters = text.letters(overall.groups)
     table = _table()
     for column in ("rank", "model", "mean rank", "group"):

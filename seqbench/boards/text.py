@@ -269,6 +269,11 @@ def statistics_notes(boards: Sequence[Board]) -> list[str]:
     return notes
 
 
+def step_budgets(table: Overall) -> str:
+    """What follows the heading of an overall table, where it is over boards of step budgets."""
+    return "" if table.budget == "full" else ", step budgets"
+
+
 def overall_note(table: Overall) -> str:
     """What the order of an overall table is worth."""
     parts = []
